@@ -1,0 +1,90 @@
+"""Rules of the house that a syntax tree can tell."""
+
+import ast
+import re
+
+import pytest
+
+from tests.house.tree import ROOT, SOURCE, iter_files, parsed, place, source_files
+
+CLOCKS = re.compile(
+    r"""
+    time\.(time|monotonic|perf_counter|clock_gettime|gmtime|localtime|process_time|thread_time)(_ns)?
+    | (datetime\.)?(datetime|date)\.(now|utcnow|today)
+    | (.*\.|.*_)?loop(\(\))?\.time
+    """,
+    re.VERBOSE,
+)
+ENVIRONMENT = re.compile(r"os\.(environ|environb|getenv|getenvb|putenv|unsetenv)")
+
+CATCHES_EVERYTHING = {
+}
+"""Where an exception of any kind is caught, and why."""
+
+LINES_MAX = 400
+LONGER = {
+}
+"""Files that are over the limit, how long they may get, and why they are not split."""
+
+
+def _places_of(pattern: re.Pattern[str]) -> set[str]:
+    """Return the files that use a name of this pattern, also one taken out of its module by ``from``."""
+    found: set[str] = set()
+    for path in source_files():
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.Attribute):
+                names = [ast.unparse(node)]
+            elif isinstance(node, ast.ImportFrom):
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            else:
+                continue
+            if any(pattern.fullmatch(name) for name in names):
+                found.add(place(path))
+    return found
+
+
+def _catches_everything(handler: ast.ExceptHandler) -> bool:
+    caught = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    return any(kind is None or ast.unparse(kind) in {"Exception", "BaseException"} for kind in caught)
+
+
+def test_only_the_clock_asks_the_machine_for_the_time():
+    assert _places_of(CLOCKS) == {"clock.py"}
+
+
+def test_only_the_settings_read_the_environment():
+    assert _places_of(ENVIRONMENT) == {"settings.py"}
+
+
+def test_only_known_places_catch_every_exception():
+    found = {
+        place(path)
+        for path in source_files()
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.ExceptHandler) and _catches_everything(node)
+    }
+    assert found == set(CATCHES_EVERYTHING)
+
+
+def test_no_file_is_too_long():
+    lengths = {
+        path.relative_to(ROOT).as_posix(): len(path.read_text(encoding="utf-8").splitlines())
+        for path in iter_files()
+        if path.suffix in {".py", ".sql"}
+    }
+    assert {name: lines for name, lines in lengths.items() if lines > LONGER.get(name, (LINES_MAX, ""))[0]} == {}
+    assert {name for name in LONGER if lengths.get(name, 0) <= LINES_MAX} == set(), "short again: take it off the list"
+
+
+def _statements() -> list[str]:
+    return [place(path) for path in iter_files(SOURCE) if path.suffix == ".sql"]
+
+
+def test_sql_is_in_files():
+    assert _statements() != []
+
+
+@pytest.mark.parametrize("name", _statements())
+def test_a_statement_opens_with_its_purpose(name: str):
+    first = (SOURCE / name).read_text(encoding="utf-8").partition("\n")[0]
+    assert re.match(r"-- \S", first), first
