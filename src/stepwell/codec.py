@@ -12,14 +12,15 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import fields as fields_of
 from dataclasses import is_dataclass
 from enum import Enum
 from functools import lru_cache
 from hashlib import blake2b
 from inspect import Parameter
-from typing import Any, Final, NoReturn, cast, get_args
+from typing import Any, Final, NoReturn, cast, get_args, get_origin
 from zlib import crc32
 
 import msgspec
@@ -59,10 +60,10 @@ _NO_FORM: Final = "\ufffc"
 """What an argument without a JSON form contributes to a fingerprint."""
 
 _PLACE_LENGTH_MAX: Final = 200
-_BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
-_NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
+_FLESH: Final = bytes(set(range(256)) - set(b'[]{}:"'))
 _FOREIGN_STARTS: Final = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\0")
-_AT: Final = re.compile(r"(?s)^(.*?)(?: - at (?:`key` in )?`\$?(.*?)`)?$")
+_AT: Final = re.compile(r"(.*?)(?: - at (`key` in )?`\$?([^`]*)`)?", re.DOTALL)
 _STEP: Final = re.compile(r"\.([^.\[\]]+)|\[([0-9]+)\]|\[\.\.\.\]")
 _MISSING: Final = re.compile(r"missing required field `(.+?)`")
 
@@ -170,19 +171,24 @@ def decoder_for(annotation: Any) -> Any:
     """
     try:
         return _decoder_for(annotation)
-    except Exception:  # building a schema runs users' code; an annotation that has none just says nothing
+    except (NameError, TypeError):  # it names what is not defined yet, or cannot be looked up
         return None
 
 
 @lru_cache(maxsize=1024)
 def _decoder_for(annotation: Any) -> Any:
+    if get_origin(annotation) in (Awaitable, Coroutine):
+        annotation = get_args(annotation)[-1]
     if annotation in (None, Any, object, Parameter.empty):
         return None
-    if not _is_pydantic(annotation):
-        info = type_info(annotation)
-        if _is_plain(info) or not _is_decodable(info, set()):
+    try:
+        if not _is_pydantic(annotation) and _is_plain(type_info(annotation)):
             return None
-    _reader(annotation)
+        _reader(annotation)
+    except NameError:
+        raise
+    except Exception:  # building a schema runs users' code; an annotation that has none says nothing
+        return None
     return annotation
 
 
@@ -195,7 +201,7 @@ def _is_plain(info: Type) -> bool:
         case ListType():
             return _is_plain(info.item_type)
         case DictType():
-            return isinstance(info.key_type, StrType) and _is_plain(info.value_type)
+            return isinstance(info.key_type, StrType | AnyType) and _is_plain(info.value_type)
         case UnionType():
             return all(map(_is_plain, info.types))
         case _:
@@ -223,7 +229,8 @@ def _hook(value: object) -> object:
     """Make what msgspec does not know into what it does."""
     kind = type(value)
     if hasattr(kind, "__pydantic_serializer__"):
-        # Computed fields are left out, and aliases kept: the model must be able to read this back.
+        # A model writes itself as it has settled with pydantic. Aliases are kept and computed fields left out, so that it can
+        # read itself back.
         dumped: object = cast(Any, value).model_dump(mode="json", by_alias=True, round_trip=True)
         return dumped
     if isinstance(value, str):
@@ -260,34 +267,37 @@ def _is_doubtful(value: object, data: bytes, depth_max: int) -> bool:
         packed.find(b"\xcb\x7f") >= 0
         or packed.find(b"\xcb\xff") >= 0
         or data.find(b"\\u0000") >= 0
-        or (len(data) > 2 * depth_max and _depth(data) > depth_max)
+        or (len(data) > 2 * depth_max and _is_deeper(data, depth_max))
     )
 
 
-def _without_strings(data: bytes) -> bytes:
-    """Return a JSON text, known to be well-formed, without its strings."""
-    return b"".join(data.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
+def _skeleton(data: bytes) -> bytes:
+    """Return the brackets and colons of a well-formed JSON text, without those in its strings. All brackets are square."""
+    if data.find(b"\\") >= 0:
+        data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    # Most strings are now two quotes side by side. To drop these first spares most of the splitting.
+    return b"".join(data.translate(_SQUARE, _FLESH).replace(b'""', b"").split(b'"')[::2])
 
 
 def _keys_count(data: bytes) -> int:
-    return _without_strings(data).count(b":")
+    return _skeleton(data).count(b":")
 
 
-def _depth(data: bytes) -> int:
-    brackets = _without_strings(data).translate(_BRACKETS, _NOT_BRACKETS)
-    depth = 0
-    while brackets:
+def _is_deeper(data: bytes, depth_max: int) -> bool:
+    brackets = _skeleton(data).replace(b":", b"")
+    for _ in range(depth_max):
+        if not brackets:
+            break
+        # One replacement takes away the innermost level everywhere.
         brackets = brackets.replace(b"[]", b"")
-        depth += 1
-    return depth
+    return bool(brackets)
 
 
 def _repeated_key(data: bytes) -> str:
     repeated: list[str] = []
 
-    def look(pairs: list[tuple[str, object]]) -> None:
-        names = [name for name, _ in pairs]
-        repeated.extend(name for name in names if names.count(name) > 1)
+    def look(members: list[tuple[str, object]]) -> None:
+        repeated.extend(name for name, count in Counter(name for name, _ in members).items() if count > 1)
 
     json.loads(data, object_pairs_hook=look)
     return repeated[0][:_PLACE_LENGTH_MAX]
@@ -458,22 +468,27 @@ def _reader(kind: Any) -> tuple[Callable[[str], Any], Callable[[Any], Any]]:
         # Whoever has such an annotation has imported pydantic; we do not for the others' sake.
         adapter = sys.modules["pydantic"].TypeAdapter(kind)
         return adapter.validate_json, adapter.validate_python
+    if not _is_decodable(type_info(kind), set()):
+        raise TypeError(f"{kind} holds a type that nothing can be decoded into")
     decoder = msgspec.json.Decoder(kind, dec_hook=_dec_hook)
     return decoder.decode, lambda value: msgspec.convert(value, kind, str_keys=True, dec_hook=_dec_hook)
 
 
 def _is_pydantic(kind: Any) -> bool:
     """Tell whether pydantic is needed to read this: a model, one of pydantic's own types or constraints, or a list of such."""
-    if hasattr(kind, "__pydantic_validator__") or getattr(kind, "__module__", "").partition(".")[0] == "pydantic":
+    if "pydantic" not in sys.modules:
+        return False
+    # Constraints in an ``Annotated`` are instances of pydantic's classes; all the rest says itself that it has a schema.
+    known = hasattr(kind, "__pydantic_validator__") or hasattr(kind, "__get_pydantic_core_schema__")
+    if known or type(kind).__module__.partition(".")[0] == "pydantic":
         return True
-    return any(_is_pydantic(part) for part in get_args(kind) if not isinstance(part, str))
+    return any(_is_pydantic(part) for part in get_args(kind))
 
 
 def _dec_hook(kind: Any, value: Any) -> Any:
+    """Make what msgspec cannot: anything, for ``object``, and pydantic's models. A reader is built for no other kinds."""
     if isinstance(value, kind):
         return value
-    if not _is_pydantic(kind):
-        raise TypeError(f"{_name_of(kind)} is nothing that can be decoded into")
     try:
         return _reader(kind)[0](_to_json(value).decode())
     except ValueError as error:
@@ -492,11 +507,12 @@ def _explained(error: Exception) -> tuple[str, str]:
         found = cast(Any, error).errors(include_url=False, include_context=False, include_input=False)
         problems = [("".join(_segment(str(part)) for part in each["loc"]), each["msg"]) for each in found[:5]]
         return problems[0][0], "; ".join([problems[0][1], *(f"{pointer}: {message}" for pointer, message in problems[1:])])
-    match = _AT.match(str(error))
-    message, path = match.groups() if match else (str(error), None)
-    pointer = "".join(_segment(name or index or "*") for name, index in _STEP.findall(path or ""))
+    match = _AT.fullmatch(str(error))
+    assert match, "the pattern takes any text"
+    message, in_key, path = match.groups(default="")
+    pointer = "".join(_segment(name or index or "*") for name, index in _STEP.findall(path))
     missing = _MISSING.search(message)
-    return pointer + (_segment(missing[1]) if missing else ""), message
+    return pointer + (_segment(missing[1]) if missing else ""), f"a key: {message}" if in_key else message
 
 
 def _segment(name: str) -> str:
