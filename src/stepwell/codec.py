@@ -467,7 +467,7 @@ def _reader(kind: Any) -> tuple[Callable[[str], Any], Callable[[Any], Any]]:
     if _is_pydantic(kind):
         # Whoever has such an annotation has imported pydantic; we do not for the others' sake.
         adapter = sys.modules["pydantic"].TypeAdapter(kind)
-        return adapter.validate_json, adapter.validate_python
+        return adapter.validate_json, lambda value: adapter.validate_json(_to_json(value))
     if not _is_decodable(type_info(kind), set()):
         raise TypeError(f"{kind} holds a type that nothing can be decoded into")
     decoder = msgspec.json.Decoder(kind, dec_hook=_dec_hook)
