@@ -555,9 +555,19 @@ def test_nesting_up_to_the_bound_is_stored_and_deeper_is_refused(kind):
 
 def test_brackets_in_texts_are_no_nesting():
     for text in ("[" * 500, "{[" * 500, '"[' * 500, "\\" * 501 + "[" * 500, "]" * 500):
-        value = {text: [text, {"a": text}]}
+        value = {"\\": text, text: ["\\\\", text, '\\"', {"a": text, "b\\": text}]}
         assert round_trip(value) == value
         assert parse(json.dumps(value), field="body") == value
+
+
+@pytest.mark.parametrize("text", ["\\", '"', '\\"', '"\\', "\\\\", ""])
+def test_no_text_hides_nesting_or_repeated_keys(text):
+    with pytest.raises(ValidationError, match="nests deeper than 100"):
+        stored([text, nested(100)])
+    with pytest.raises(ValidationError, match="nests deeper than 100"):
+        parse(json.dumps([text, nested(100)]), field="body")
+    with pytest.raises(ValidationError, match="'a' appears twice"):
+        parse(f'[{json.dumps(text)},{{"a":1,"a":2}}]', field="body")
 
 
 def test_many_neighbours_are_no_nesting():
@@ -659,6 +669,14 @@ def test_bad_json_from_outside_is_refused_with_the_field_named(text):
     assert caught.value.field.startswith("body")
     assert len(str(caught.value)) < 400
     str(caught.value).encode()
+
+
+@pytest.mark.parametrize(
+    "text", [b"\xef\xbb\xbf[]", "\ufeff[]", "[]".encode("utf-16"), "[]".encode("utf-16-be"), "[]".encode("utf-32")]
+)
+def test_another_encoding_is_called_that(text):
+    with pytest.raises(ValidationError, match="must be JSON in UTF-8, without a byte order mark"):
+        parse(text, field="body")
 
 
 def test_errors_from_outside_point_to_the_place():
@@ -973,9 +991,13 @@ from stepwell.codec import decode, decoder_for, encode
 @dataclasses.dataclass
 class A: n: int
 assert decode(encode([A(1)], field="x"), decoder_for(list[A])) == [A(1)]
-try: encode(object(), field="x")
-except TypeError: print("pydantic" in sys.modules)
+class Either:
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source, handler): ...
+for attempt in (lambda: encode(object(), field="x"), lambda: decode("1", Either)):
+    try: attempt()
+    except TypeError: print("pydantic" in sys.modules)
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
+    assert done.stdout == "False\nFalse\n"
