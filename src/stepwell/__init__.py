@@ -1,0 +1,88 @@
+"""Durable workflows: ordinary functions that survive crashes, deploys and month-long waits."""
+
+from stepwell.authoring.context import Context
+from stepwell.authoring.step import Step, step
+from stepwell.authoring.workflow import Workflow, register_workflow, workflow
+from stepwell.client.blocking import Client
+from stepwell.client.client import AsyncClient
+from stepwell.errors import (
+    AuthenticationError,
+    ChildFailed,
+    CircuitBreakerError,
+    ConflictError,
+    DuplicateWorkflowError,
+    ExecutionTimeoutError,
+    FencedError,
+    ForkedClientError,
+    HookExpired,
+    InvalidDurationError,
+    MaxEventsError,
+    NonDeterminismError,
+    NonRetryableError,
+    NotFoundError,
+    NotSerializableError,
+    PayloadTooLargeError,
+    PermissionDeniedError,
+    RateLimitedError,
+    RunCancelled,
+    RunFailed,
+    SignalTimeout,
+    StepFailed,
+    StepInterrupted,
+    StepTimeout,
+    StepwellError,
+    UnavailableError,
+    ValidationError,
+)
+from stepwell.execution.branch import current_step
+from stepwell.model import ErrorDetails, Event, Hook, Page, Run, Stats, WaitingFor
+from stepwell.settings import Settings
+from stepwell.worker.worker import WorkflowWorker
+
+__all__ = [
+    "AsyncClient",
+    "AuthenticationError",
+    "ChildFailed",
+    "CircuitBreakerError",
+    "Client",
+    "ConflictError",
+    "Context",
+    "DuplicateWorkflowError",
+    "ErrorDetails",
+    "Event",
+    "ExecutionTimeoutError",
+    "FencedError",
+    "ForkedClientError",
+    "Hook",
+    "HookExpired",
+    "InvalidDurationError",
+    "MaxEventsError",
+    "NonDeterminismError",
+    "NonRetryableError",
+    "NotFoundError",
+    "NotSerializableError",
+    "Page",
+    "PayloadTooLargeError",
+    "PermissionDeniedError",
+    "RateLimitedError",
+    "Run",
+    "RunCancelled",
+    "RunFailed",
+    "Settings",
+    "SignalTimeout",
+    "Stats",
+    "Step",
+    "StepFailed",
+    "StepInterrupted",
+    "StepTimeout",
+    "StepwellError",
+    "UnavailableError",
+    "ValidationError",
+    "WaitingFor",
+    "Workflow",
+    "WorkflowWorker",
+    "current_step",
+    "register_workflow",
+    "step",
+    "workflow",
+]

@@ -1,0 +1,1 @@
+"""What the author of a workflow touches: ``workflow``, ``step``, ``Context``."""

@@ -1,0 +1,139 @@
+"""The ``ctx`` of a workflow function."""
+
+import logging
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, MutableMapping, Sequence
+from datetime import datetime
+from random import Random
+from typing import Any, Final, TypeVar, overload
+from uuid import UUID
+
+from stepwell import codec
+from stepwell.checks import check_name
+from stepwell.durations import Duration, from_ms, parse_ms, to_ms
+from stepwell.errors import ValidationError
+from stepwell.execution import parallel as branches_at_once
+from stepwell.execution import waits
+from stepwell.execution.executor import Execution, Here
+from stepwell.execution.here import branch_here
+from stepwell.execution.identity import derived_int, derived_random
+
+T = TypeVar("T")
+R = TypeVar("R")
+I = TypeVar("I")  # noqa: E741
+K = TypeVar("K", bound=Hashable)
+_log: Final = logging.getLogger("stepwell.workflow")
+
+
+class Context:
+    """What a workflow can do besides steps, and what it can know of its run. Everything here is the same on replay."""
+
+    def __init__(self, execution: Execution) -> None:
+        assignment = execution.assignment
+        self._execution = execution
+        self.run_id: str = assignment.run_id
+        self.parent_run_id: str | None = assignment.parent_run_id
+        self.workflow_name: str = assignment.workflow
+        self.attempt: int = assignment.attempt
+        """1, rising with each retry of the run."""
+        self.started_at: datetime = from_ms(assignment.started_at_ms)
+        self.tags: Sequence[str] = tuple(assignment.tags)
+        self.log: logging.LoggerAdapter[logging.Logger] = _SilentOnReplay(_log, execution)
+        """A logger that says nothing while the past is replayed."""
+
+    def _here(self, what: str) -> Here:
+        branch = branch_here()
+        if branch is None or branch.execution is not self._execution:
+            raise ValidationError(f"ctx.{what} is for the workflow's own code, not for the body of a step", field=what)
+        return branch
+
+    async def parallel(self, branches: Iterable[Awaitable[T] | Callable[[], Awaitable[T]]], limit: int | None = None) -> list[T]:
+        """Run branches at the same time, at most ``limit`` at once; return their results in order.
+
+        Raises:
+            The first error in branch order, once all have ended; the others are attached as notes.
+        """
+        self._here("parallel")
+        return await branches_at_once.parallel(branches, limit)
+
+    async def map(self, fn: Callable[[I], Awaitable[R]], items: Iterable[I], /, *, limit: int | None = None) -> list[R]:
+        """Call ``fn`` with each item, as ``parallel`` does."""
+        self._here("map")
+        return await branches_at_once.parallel([_Call(fn, item) for item in items], limit)
+
+    async def race(self, branches: Mapping[K, Awaitable[T] | Callable[[], Awaitable[T]]]) -> tuple[K, T]:
+        """Return ``(key, value)`` of the branch that ends first; the others are closed, and never swallow a later signal."""
+        self._here("race")
+        return await branches_at_once.race(branches)
+
+    async def sleep(self, duration: Duration, /) -> None:
+        """Sleep durably: the run costs nothing meanwhile, survives restarts, and is never early.
+
+        Args:
+            duration: ``"1h30m"``, a timedelta, or a bare number: from 1000 up milliseconds, below seconds.
+
+        Raises:
+            InvalidDurationError: Anything else.
+        """
+        await waits.sleep_until(self._here("sleep"), None, parse_ms(duration, bare="specification", field="duration"))
+
+    async def sleep_until(self, when: datetime, /) -> None:
+        """Sleep durably until a time. One that is past returns at once.
+
+        Raises:
+            ValidationError: ``when`` has no time zone.
+        """
+        await waits.sleep_until(self._here("sleep_until"), to_ms(when, field="when"))
+
+    @overload
+    async def wait_for_signal(self, name: str, timeout: Duration | None = None, type: None = None) -> Any: ...
+    @overload
+    async def wait_for_signal(self, name: str, timeout: Duration | None = None, *, type: type[T]) -> T: ...
+    async def wait_for_signal(self, name: str, timeout: Duration | None = None, type: Any = None) -> Any:
+        """Return the payload of the next signal of this name: in the order sent, each once; one sent before is kept.
+
+        Args:
+            timeout: How long to wait (for ever). A signal that was stored before it is over beats it.
+            type: What to decode the payload into.
+
+        Raises:
+            SignalTimeout: None came in time.
+            ValidationError: The payload does not fit ``type``. The text names the field. The signal is consumed.
+        """
+        here = self._here("wait_for_signal")
+        timeout_ms = None if timeout is None else parse_ms(timeout, bare="specification", field="timeout")
+        return codec.decode(await waits.wait_for_signal(here, check_name(name, "signal name"), timeout_ms), type)
+
+    def now(self) -> datetime:
+        """Return the recorded time at which this branch's latest operation ended. Costs no event."""
+        return from_ms(self._here("now").now_ms)
+
+    def random(self) -> Random:
+        """Return a generator that gives the same numbers on replay. Not for secrets."""
+        return derived_random(self._execution.assignment.seed, self._here("random").operation("random"))
+
+    def uuid4(self) -> UUID:
+        """Return a UUID that is the same on replay."""
+        return UUID(int=derived_int(self._execution.assignment.seed, self._here("uuid4").operation("uuid4")), version=4)
+
+
+class _Call:
+    __slots__ = ("_fn", "_item")
+
+    def __init__(self, fn: Callable[[Any], Awaitable[Any]], item: Any) -> None:
+        self._fn = fn
+        self._item = item
+
+    def __call__(self) -> Awaitable[Any]:
+        return self._fn(self._item)
+
+
+class _SilentOnReplay(logging.LoggerAdapter[logging.Logger]):
+    def __init__(self, logger: logging.Logger, execution: Execution) -> None:
+        super().__init__(logger, {"run_id": execution.run_id, "workflow": execution.assignment.workflow})
+        self._execution = execution
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - the name is logging's
+        return not self._execution.history.is_replaying and super().isEnabledFor(level)
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        return f"{self._execution.run_id}: {msg}", kwargs

@@ -1,0 +1,1 @@
+"""What programs hold: ``AsyncClient``, and ``Client``, its blocking face."""

@@ -1,0 +1,307 @@
+"""``client.workflow``: what is asked of runs.
+
+In the body of a workflow each call is recorded as a step of its own, so that replay does not do it twice; in a step, and outside
+of workflows, it is a plain call.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Any, Final, Protocol, TypeVar, overload
+
+from stepwell import codec
+from stepwell.authoring.workflow import Workflow
+from stepwell.checks import check_int, check_run_id
+from stepwell.client.requests import LIST_MAX, event_type, new_id, run_filter, signal_request, trigger_request
+from stepwell.durations import Duration, parse_ms
+from stepwell.engine.api import Engine
+from stepwell.errors import RunCancelled, RunFailed, StepwellError, ValidationError
+from stepwell.execution.branch import StepScope, current
+from stepwell.execution.here import branch_here
+from stepwell.execution.steps import RetryPolicy, StepSpec, run_step
+from stepwell.model import Event, Page, Run, Stats, Status
+
+I = TypeVar("I")  # noqa: E741
+R = TypeVar("R")
+T = TypeVar("T")
+_PLAIN: Final = RetryPolicy()
+
+
+class EngineHolder(Protocol):
+    """The client that this belongs to."""
+
+    async def engine(self) -> Engine:
+        """Return the engine, opened."""
+        ...
+
+
+class AsyncWorkflows:
+    """The runs of an engine."""
+
+    def __init__(self, client: EngineHolder) -> None:
+        self._client = client
+
+    async def _recorded(self, name: str, call: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
+        if branch_here() is None:
+            return await call(*args, **kwargs)
+        spec = StepSpec(
+            name=f"workflow.{name}", fn=call, policy=_PLAIN, timeout_ms=None, on_error=None, key=None, at_most_once=False, returns=None
+        )
+        result: T = await run_step(spec, args, kwargs)
+        return result
+
+    @overload
+    async def trigger(
+        self, workflow: Workflow[I, R], input: I = ..., *, run_id: str | None = None, idempotency_key: str | None = None,
+        parent_run_id: str | None = None, tags: Sequence[str] | None = None, priority: int = 0, delay: Duration | None = None,
+        start_at: datetime | None = None, max_events: int | None = None, execution_timeout: Duration | None = None,
+        version: str | None = None,
+    ) -> Run[R]: ...  # fmt: skip
+    @overload
+    async def trigger(
+        self, workflow: str, input: Any = None, *, run_id: str | None = None, idempotency_key: str | None = None,
+        parent_run_id: str | None = None, tags: Sequence[str] | None = None, priority: int = 0, delay: Duration | None = None,
+        start_at: datetime | None = None, max_events: int | None = None, execution_timeout: Duration | None = None,
+        version: str | None = None,
+    ) -> Run[Any]: ...  # fmt: skip
+    async def trigger(self, workflow: Any, input: Any = None, **options: Any) -> Run[Any]:
+        """Make a run of a workflow, known here or not.
+
+        Args:
+            workflow: Its name, or the ``Workflow``.
+            input: Any JSON value; the workflow function gets it as is.
+            options: ``run_id`` (drawn), ``idempotency_key`` (one run for all who use it, per workflow name), ``parent_run_id``,
+                ``tags``, ``priority`` (0; a step is worth a minute in the queue), ``delay`` or ``start_at``, ``max_events``,
+                ``execution_timeout`` (a bare number is milliseconds), ``version``.
+
+        Raises:
+            ConflictError: The id or the key is taken by other input, or the parent is over.
+            NotFoundError: There is no such parent.
+            ValidationError: A field is wrong; ``field`` says which.
+            PayloadTooLargeError, NotSerializableError: The input. Nothing was stored.
+            UnavailableError: The store did not answer.
+
+        Durability: stored on return. Twice with the same ``run_id`` or ``idempotency_key`` and input gives one run.
+        """
+        return await self._recorded("trigger", self._trigger, workflow, input, **options)
+
+    async def _trigger(
+        self, workflow: Any, input: Any = None, *, run_id: str | None = None, idempotency_key: str | None = None,
+        parent_run_id: str | None = None, tags: Sequence[str] | None = None, priority: int = 0, delay: Duration | None = None,
+        start_at: datetime | None = None, max_events: int | None = None, execution_timeout: Duration | None = None,
+        version: str | None = None,
+    ) -> Run[Any]:  # fmt: skip
+        engine = await self._client.engine()
+        scope = current.get()
+        if isinstance(scope, StepScope) and idempotency_key is None and run_id is None:
+            # So that a step that is tried again does not start two runs.
+            idempotency_key = _derived(scope)
+        request = trigger_request(
+            workflow, input, engine.settings, run_id=run_id, idempotency_key=idempotency_key, parent_run_id=parent_run_id,
+            tags=tags, priority=priority, delay=delay, start_at=start_at, max_events=max_events,
+            execution_timeout=execution_timeout, version=version,
+        )  # fmt: skip
+        return await engine.trigger(request)
+
+    async def get_run(self, id: str) -> Run[Any]:
+        """Return a run, with input and output.
+
+        Raises:
+            NotFoundError: There is none with this id.
+        """
+        return await self._recorded("get_run", self._get_run, check_run_id(id, "id"))
+
+    async def _get_run(self, id: str) -> Run[Any]:
+        return await (await self._client.engine()).get_run(id)
+
+    async def get_runs(
+        self, workflow_name: "str | Workflow[Any, Any] | None" = None, status: Status | None = None, parent_run_id: str | None = None,
+        tags: Sequence[str] | None = None, created_after: datetime | None = None, created_before: datetime | None = None,
+        limit: int = 20, cursor: str | None = None, include: Sequence[str] = (),
+    ) -> Page[Run[Any]]:  # fmt: skip
+        """Return a page of runs, newest first; ``include`` takes ``"input"`` and ``"output"``. ``limit`` is 1 to 500."""
+        only = run_filter(workflow_name, status, parent_run_id, tags, created_after, created_before, include)
+        check_int(limit, "limit", 1, LIST_MAX)
+
+        async def get_runs() -> Page[Run[Any]]:
+            return await (await self._client.engine()).get_runs(only, limit, cursor)
+
+        return await self._recorded("get_runs", get_runs)
+
+    async def iter_runs(
+        self, workflow_name: "str | Workflow[Any, Any] | None" = None, status: Status | None = None, parent_run_id: str | None = None,
+        tags: Sequence[str] | None = None, created_after: datetime | None = None, created_before: datetime | None = None,
+        include: Sequence[str] = (),
+    ) -> AsyncIterator[Run[Any]]:  # fmt: skip
+        """Yield all runs that fit, newest first, page by page."""
+        cursor = None
+        while True:
+            page = await self.get_runs(
+                workflow_name, status, parent_run_id, tags, created_after, created_before, LIST_MAX, cursor, include
+            )  # fmt: skip
+            for run in page:
+                yield run
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def wait(self, run_id: str, timeout: Duration | None = None) -> Run[Any]:
+        """Return the run once it is over. A bare ``timeout`` is seconds.
+
+        Raises:
+            TimeoutError: It is not over by then. NotFoundError: there is no such run.
+        """
+        timeout_s = None if timeout is None else parse_ms(timeout, bare="s", field="timeout") / 1000
+        return await self._recorded("wait", self._wait, check_run_id(run_id), timeout_s)
+
+    async def _wait(self, run_id: str, timeout_s: float | None) -> Run[Any]:
+        engine = await self._client.engine()
+        try:
+            return await engine.wait(run_id, timeout_s)
+        except TimeoutError:
+            raise TimeoutError(f"run {run_id!r} is not over after {timeout_s:g} s") from None
+
+    async def result(self, run_id: "str | Run[R]", timeout: Duration | None = None) -> Any:
+        """Return the output of a run once it is over. A bare ``timeout`` is seconds.
+
+        Raises:
+            RunFailed: It failed. RunCancelled: it was cancelled. Both carry the ``run``.
+            TimeoutError: It is not over by then.
+        """
+        return output_of(await self.wait(run_id.run_id if isinstance(run_id, Run) else run_id, timeout))
+
+    async def get_events(self, run_id: str, after: int | None = None, limit: int | None = None) -> list[Event]:
+        """Return the history of a run in order: what comes after event number ``after``, ``limit`` of it (all)."""
+        check_run_id(run_id)
+        after = 0 if after is None else check_int(after, "after", 0, 2**53)
+        if limit is not None:
+            check_int(limit, "limit", 1, 10_000_000)
+        return await self._recorded("get_events", self._get_events, run_id, after, limit)
+
+    async def _get_events(self, run_id: str, after: int, limit: int | None) -> list[Event]:
+        return await (await self._client.engine()).get_events(run_id, after, limit)
+
+    async def stream_events(self, run_id: str, after: int | None = None) -> AsyncIterator[Event]:
+        """Yield the events of a run as they are recorded, from the first (or after number ``after``), until the final one."""
+        if branch_here() is not None:
+            raise StepwellError("stream_events cannot be replayed: use it outside of workflows, or wait for signals")
+        engine = await self._client.engine()
+        async for event in engine.stream_events(check_run_id(run_id), after or 0):
+            yield event
+
+    async def emit_event(self, run_id: str, event_type: str, payload: Any = None) -> Event:
+        """Append an event of your own to a run's history. It counts toward ``max_events``.
+
+        Raises:
+            ValidationError: The type is one of stepwell's own. ConflictError: the run is over, or its history full.
+        """
+        return await self._recorded("emit_event", self._emit_event, run_id, event_type, payload)
+
+    async def _emit_event(self, run_id: str, kind: str, payload: Any) -> Event:
+        engine = await self._client.engine()
+        scope = current.get()
+        event_id = _derived(scope) if isinstance(scope, StepScope) and scope.step_name == "workflow.emit_event" else new_id()
+        text = codec.encode(payload, field="payload", limit_bytes=engine.settings.payload_bytes_max)
+        return await engine.emit_event(check_run_id(run_id), event_type(kind), text, event_id)
+
+    async def send_signal(self, run_id: str, name: str, payload: Any = None, *, signal_id: str | None = None) -> None:
+        """Send a named message to a run. One that is not waiting yet receives it when it asks.
+
+        Raises:
+            NotFoundError: There is no such run. ConflictError: it is over, or too many messages wait for it.
+            UnavailableError: The engine could not be reached.
+
+        Durability: stored on return. Calling twice sends two signals; pass the same ``signal_id`` to send one.
+        """
+        await self._recorded("send_signal", self._send_signal, run_id, name, payload, signal_id)
+
+    async def _send_signal(self, run_id: str, name: str, payload: Any, signal_id: str | None) -> None:
+        engine = await self._client.engine()
+        await engine.send_signal(check_run_id(run_id), signal_request(name, payload, signal_id or _derived_id(), engine.settings))
+
+    async def signal_with_start(
+        self, workflow: "str | Workflow[Any, Any]", input: Any, signal_name: str, payload: Any, *, run_id: str
+    ) -> Run[Any]:
+        """Send a signal to the run with this id, and start it first if it does not exist: both in one commit.
+
+        Raises:
+            ConflictError: The run is over, or the id is taken by other input.
+        """
+        return await self._recorded("signal_with_start", self._signal_with_start, workflow, input, signal_name, payload, run_id)
+
+    async def _signal_with_start(self, workflow: Any, input: Any, signal_name: str, payload: Any, run_id: str) -> Run[Any]:
+        engine = await self._client.engine()
+        request = trigger_request(
+            workflow, input, engine.settings, run_id=run_id, idempotency_key=None, parent_run_id=None, tags=None, priority=0,
+            delay=None, start_at=None, max_events=None, execution_timeout=None, version=None,
+            signal=signal_request(signal_name, payload, _derived_id(), engine.settings),
+        )  # fmt: skip
+        return await engine.trigger(request)
+
+    async def cancel(self, id: str, *, reason: str | None = None) -> Run[Any]:
+        """End a run as cancelled; one that is over already is returned as it is.
+
+        Running async steps see ``CancelledError`` within a second, and no step starts any more.
+
+        Raises:
+            NotFoundError: There is no such run.
+        """
+        return await self._recorded("cancel", self._cancel, check_run_id(id, "id"), reason)
+
+    async def _cancel(self, id: str, reason: str | None) -> Run[Any]:
+        return await (await self._client.engine()).cancel(id, reason)
+
+    async def resume(self, id: str) -> Run[Any]:
+        """Let a paused run go on: one that was put aside because it kept losing its worker.
+
+        Raises:
+            NotFoundError: There is no such run. ConflictError: it is not paused.
+        """
+        return await self._recorded("resume", self._resume, check_run_id(id, "id"))
+
+    async def _resume(self, id: str) -> Run[Any]:
+        return await (await self._client.engine()).resume(id)
+
+    async def why(self, run_id: str) -> str:
+        """Return one sentence: why the run is not moving, with the evidence."""
+        return await self._recorded("why", self._why, check_run_id(run_id))
+
+    async def _why(self, run_id: str) -> str:
+        return await (await self._client.engine()).why(run_id)
+
+    async def stats(self) -> Stats:
+        """Return counts over the whole store."""
+
+        async def stats() -> Stats:
+            return await (await self._client.engine()).stats()
+
+        if branch_here() is not None:
+            raise ValidationError("stats is not for workflows: nothing in it can be replayed", field="stats")
+        return await stats()
+
+
+def output_of(run: Run[Any]) -> Any:
+    """Return the output of a run that is over.
+
+    Raises:
+        RunFailed, RunCancelled: It has none.
+    """
+    if run.status == "completed":
+        return run.output
+    if run.status == "cancelled":
+        reason = f": {run.cancel_reason}" if run.cancel_reason else ""
+        raise RunCancelled(f"run {run.run_id!r} was cancelled{reason}", reason=run.cancel_reason, run=run)
+    details = run.error_details
+    kind, message = (details.type, details.message) if details is not None else ("unknown", run.error or "")
+    raise RunFailed(f"run {run.run_id!r} of {run.workflow_name!r} failed: {run.error}", type=kind, message=message, run=run, kinds=(kind,))
+
+
+def _derived(scope: StepScope) -> str:
+    scope.calls += 1
+    return f"{scope.idempotency_key}/{scope.calls}"[-200:]
+
+
+def _derived_id() -> str | None:
+    scope = current.get()
+    return _derived(scope) if isinstance(scope, StepScope) and scope.step_name.startswith("workflow.") else None
+
+

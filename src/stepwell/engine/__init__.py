@@ -1,0 +1,1 @@
+"""The Engine interface, and a node that implements it."""

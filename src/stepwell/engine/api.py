@@ -1,0 +1,189 @@
+"""The Engine: what clients and workers can ask for, wherever the engine runs. The middle of the house.
+
+It has two faces. Clients trigger runs, look at them and talk to them. Workers open a session, are assigned runs, and hand over
+progress. Payloads pass as JSON texts; they were checked and encoded before.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+import msgspec
+
+from stepwell.clock import Alarm
+from stepwell.model import Event, Page, Run, Stats, Status
+from stepwell.progress import Assignment, Held
+from stepwell.settings import Settings
+
+
+class SignalRequest(msgspec.Struct, kw_only=True):
+    """A named message for a run. ``signal_id`` is drawn by the client before its first attempt."""
+
+    name: str
+    payload: str
+    signal_id: str
+
+
+class TriggerRequest(msgspec.Struct, kw_only=True):
+    """A run to be made. ``run_id`` is drawn by the client before its first attempt."""
+
+    workflow: str
+    version: str | None
+    input: str
+    run_id: str
+    idempotency_key: str | None = None
+    parent_run_id: str | None = None
+    tags: list[str] = []
+    priority: int = 0
+    delay_ms: int = 0
+    start_at_ms: int | None = None
+    max_events: int | None = None
+    execution_timeout_ms: int | None = None
+    signal: SignalRequest | None = None
+
+
+class RunFilter(msgspec.Struct, kw_only=True):
+    """Which runs to list; None does not restrict. Newest first."""
+
+    workflow_name: str | None = None
+    status: Status | None = None
+    parent_run_id: str | None = None
+    tags: Sequence[str] = ()
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    include: Sequence[str] = ()
+
+
+class Worker(Protocol):
+    """What executes runs, as its session sees it."""
+
+    def room(self) -> int:
+        """How many runs could be assigned now."""
+        ...
+
+    def assigned(self, assignment: Assignment) -> Held:
+        """Begin to execute a run."""
+        ...
+
+
+class Session(Protocol):
+    """A worker's connection to the engine."""
+
+    def offer(self, held: Held) -> None:
+        """The run has progress; it is asked for it when the next commit is made."""
+        ...
+
+    def let_go(self, held: Held) -> None:
+        """The worker holds the run no more."""
+        ...
+
+    def has_room(self) -> None:
+        """There is room again."""
+        ...
+
+    def may_start(self) -> bool:
+        """Whether the lease under which runs are held certainly is not over: asked before each body."""
+        ...
+
+    async def until_may_start(self) -> None:
+        """Renew the lease. Returns when it holds; never, if it cannot be had: the runs are interrupted then."""
+        ...
+
+    def stop_assigning(self) -> None:
+        """No more runs for this session."""
+        ...
+
+    async def close(self) -> None:
+        """End the session. What it still holds is handed back first, due at once."""
+        ...
+
+
+class Engine(Protocol):
+    """Where runs live. Every call may raise ``UnavailableError``; ids that do not exist raise ``NotFoundError``."""
+
+    settings: Settings
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    def now_ms(self) -> int:
+        """The store's clock."""
+        ...
+
+    def call_at(self, when_ms: int, callback: Callable[[], None]) -> Alarm:
+        """Call back once the store's clock has reached a time."""
+        ...
+
+    # clients
+
+    async def trigger(self, request: TriggerRequest) -> Run[Any]:
+        """Make a run, or find the one that has this id or key.
+
+        Raises:
+            ConflictError: The id or key is taken by other input; the parent is over; with a signal: the run is over.
+            NotFoundError: There is no such parent.
+        """
+        ...
+
+    async def get_run(self, run_id: str) -> Run[Any]: ...
+
+    async def get_runs(self, only: RunFilter, limit: int, cursor: str | None) -> Page[Run[Any]]: ...
+
+    async def wait(self, run_id: str, timeout_s: float | None) -> Run[Any]:
+        """Return the run when it is over.
+
+        Raises:
+            TimeoutError: It is not, after ``timeout_s``.
+        """
+        ...
+
+    async def get_events(self, run_id: str, after: int, limit: int | None) -> list[Event]: ...
+
+    def stream_events(self, run_id: str, after: int) -> AsyncIterator[Event]:
+        """Yield events as they are recorded, until the final one."""
+        ...
+
+    async def emit_event(self, run_id: str, event_type: str, payload: str, event_id: str) -> Event:
+        """Append a user's event.
+
+        Raises:
+            ConflictError: The run is over, or its history is full.
+        """
+        ...
+
+    async def send_signal(self, run_id: str, signal: SignalRequest) -> None:
+        """Put a message into the run's mailbox.
+
+        Raises:
+            ConflictError: The run is over, or too many messages wait.
+        """
+        ...
+
+    async def cancel(self, run_id: str, reason: str | None) -> Run[Any]:
+        """End a run. One that is over already is returned as it is."""
+        ...
+
+    async def resume(self, run_id: str) -> Run[Any]:
+        """Let a paused run go on.
+
+        Raises:
+            ConflictError: It is not paused.
+        """
+        ...
+
+    async def why(self, run_id: str) -> str:
+        """Say in one sentence why the run is not moving, with the evidence."""
+        ...
+
+    async def stats(self) -> Stats: ...
+
+    async def check(self) -> list[str]:
+        """Verify the store; return what is wrong, a sentence each."""
+        ...
+
+    # workers
+
+    async def work(self, workflows: Sequence[tuple[str, str]], worker: Worker) -> Session:
+        """Open a session for workflows, each ``(name, version)``; "" for no version. Ready when it returns."""
+        ...

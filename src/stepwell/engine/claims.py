@@ -1,0 +1,113 @@
+"""Takes due runs for the workers of this node, and loads them."""
+
+import logging
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from stepwell.engine.created import read_created
+from stepwell.engine.loop import Loop
+from stepwell.engine.session import LocalSession
+from stepwell.failpoints import failpoint
+from stepwell.progress import Assignment, Progress, Waiting
+from stepwell.settings import Settings
+from stepwell.store.base import Claim, Claimed, History, Operation, RunRow, Store
+
+_log: Final = logging.getLogger("stepwell.engine")
+_AT_ONCE: Final = 500
+
+
+class Claimer(Protocol):
+    """The node, as its claims see it."""
+
+    sessions: list[LocalSession]
+    settings: Settings
+    store: Store
+
+    async def submit(self, operation: Operation) -> Any: ...
+
+    def fence(self) -> object:
+        """Something that changes when the node comes back under a new identity."""
+        ...
+
+
+class Claims(Loop):
+    """Ticks when there may be something to claim."""
+
+    def __init__(self, node: Claimer) -> None:
+        super().__init__(None)
+        self._node = node
+
+    async def tick(self) -> int:
+        """Claim for every session with room until nothing is due; return how many runs were taken."""
+        taken = 0
+        for session in list(self._node.sessions):
+            while (room := min(session.room(), _AT_ONCE)) > 0:
+                session.reserved += room
+                try:
+                    claimed, count = await self._claim(session, room)
+                finally:
+                    session.reserved -= room
+                taken += count
+                session.has_backlog = claimed.more
+                if not claimed.more:
+                    break
+        return taken
+
+    async def _claim(self, session: LocalSession, room: int) -> tuple[Claimed, int]:
+        node, settings = self._node, self._node.settings
+        identity = node.fence()
+        alone = 0 if session.suspects else 1
+        claimed = await node.submit(
+            Claim(
+                workflows=session.workflows, limit=room, alone_from=settings.quarantine_alone, alone_max=alone,
+                at_ms=node.store.now_ms(),
+            )
+        )  # fmt: skip
+        assert isinstance(claimed, Claimed)
+        failpoint("claim.loaded")
+        if not claimed.rows:
+            return claimed, 0
+        histories = await node.store.load([row.run_id for row in claimed.rows])
+        count = 0
+        for history in histories:
+            if node.fence() is not identity:
+                break
+            row = history.row
+            assignment = await self._read(history)
+            if assignment is None:
+                continue
+            if session.is_assigning:
+                session.assign(assignment, is_suspect=row.streak >= settings.quarantine_alone)
+                count += 1
+            else:
+                await node.submit(Progress(run_id=row.run_id, turn=row.turn, events=[], mailbox_consumed=0, release=True))
+        return claimed, count
+
+    async def _read(self, history: History) -> Assignment | None:
+        """Return what a worker needs, or put a run aside whose history cannot be read."""
+        try:
+            return assignment_of(history.row, history)
+        except (msgspec.MsgspecError, IndexError, ValueError) as error:
+            row = history.row
+            _log.error("run %s cannot be read, it is put aside: %s", row.run_id, error)
+            text = msgspec.json.encode({"kind": "code", "name": f"its history cannot be read: {error}", "until": None, "others": 0}).decode()
+            await self._node.submit(
+                Progress(
+                    run_id=row.run_id, turn=row.turn, events=[], mailbox_consumed=0, misfit=True,
+                    suspend=Waiting(text, self._node.store.now_ms() + 60_000),
+                )
+            )  # fmt: skip
+            return None
+
+
+def assignment_of(row: RunRow, history: History) -> Assignment:
+    """Return what a worker needs to execute a claimed run."""
+    created = read_created(history.events[0].payload)
+    return Assignment(
+        run_id=row.run_id, turn=row.turn, workflow=row.workflow, version=row.version, attempt=row.attempt,
+        parent_run_id=row.parent_run_id, tags=created.tags, input=created.input_text, seed=created.seed,
+        max_events=row.max_events, seq=row.seq, started_at_ms=row.started_at or row.created_at, deadline_ms=row.deadline,
+        tries=row.tries, mailbox_consumed=row.mailbox_consumed, history=history.events, messages=history.messages,
+    )  # fmt: skip
+

@@ -1,0 +1,335 @@
+"""Group commit: gathers what clients and runs want to write while the last commit is under way, and commits it as one.
+
+One batch is in flight. What became of a batch whose answer was lost is found out before the next. Rules 1 to 6 of the write
+path (ARCHITECTURE.md) are kept here, as far as they are not the store's.
+"""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Protocol, TypeVar
+
+from stepwell.errors import FencedError, StepwellError, UnavailableError
+from stepwell.failpoints import counters
+from stepwell.progress import Held, Progress, Recorded, Refused
+from stepwell.settings import Settings
+from stepwell.store.base import Batch, Claim, Claimed, DataRefused, NotApplied, Operation, OutcomeUnknown, Result, Store
+
+_log: Final = logging.getLogger("stepwell.engine")
+_BACKOFF_MS: Final = (5, 10, 20, 50, 100, 200, 500)
+T = TypeVar("T")
+
+
+class Owner(Protocol):
+    """The node, as its committer sees it."""
+
+    node_id: str
+
+    def lease_ms(self) -> int | None: ...
+
+    def recorded(self, held: Held, progress: Progress, outcome: Recorded | Refused) -> None:
+        """A run's progress was settled."""
+        ...
+
+    async def reborn(self) -> None:
+        """The node was fenced: drop everything, come back under a new id."""
+        ...
+
+    async def forgot(self) -> None:
+        """A batch was applied, its results are lost: compare what the store says is owned with what is held."""
+        ...
+
+
+class _Item:
+    """An operation of a client, and who waits for its result."""
+
+    __slots__ = ("deadline", "future", "operation")
+
+    def __init__(self, operation: Operation, future: "asyncio.Future[Any]", deadline: float) -> None:
+        self.operation = operation
+        self.future = future
+        self.deadline = deadline
+
+
+_Entry = _Item | tuple[Held, Progress]
+
+
+class Committer:
+    """Writes for one node."""
+
+    def __init__(self, store: Store, settings: Settings, owner: Owner) -> None:
+        self.number = 0
+        """The node's batch number, as its row has it."""
+        self._store = store
+        self._settings = settings
+        self._owner = owner
+        self._queue: deque[_Item] = deque()
+        self._offered: deque[Held] = deque()
+        self._between: list[tuple[Callable[[], Awaitable[Any]], asyncio.Future[Any]]] = []
+        self._renewals: list[asyncio.Future[None]] = []
+        self._idle: asyncio.Future[None] | None = None
+        self._space: asyncio.Event = asyncio.Event()
+        self._space.set()
+        self._task: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._last_error = ""
+
+    def start(self) -> None:
+        """Begin to commit."""
+        self._task = self._loop.create_task(self._work(), name="stepwell-committer")
+
+    async def close(self) -> None:
+        """Commit what is there, and end."""
+        if self._task is None:
+            return
+        if self._queue or self._offered:
+            with contextlib.suppress(StepwellError):
+                await self.between(_nothing)
+        await self.abandon()
+
+    async def abandon(self) -> None:
+        """End at once; what is not committed is not."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+        for item in self._queue:
+            if not item.future.done():
+                item.future.set_exception(UnavailableError("the engine was closed"))
+        self._queue.clear()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is being committed and nothing waits to be."""
+        return self._idle is not None
+
+    # -- what comes in
+
+    async def submit(self, operation: Operation) -> Any:
+        """Commit an operation and return its result.
+
+        Raises:
+            UnavailableError: The store did not answer within the patience of the settings.
+        """
+        while len(self._queue) >= self._settings.queue_operations_max:
+            self._space.clear()
+            await self._space.wait()
+        if self._task is None:
+            raise UnavailableError("the engine is closed")
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._queue.append(_Item(operation, future, self._loop.time() + self._settings.patience_ms / 1000))
+        self._wake()
+        return await future
+
+    def offer(self, held: Held) -> None:
+        """The run has progress to commit."""
+        self._offered.append(held)
+        self._wake()
+
+    async def renew(self) -> None:
+        """Return when a commit has renewed the lease."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._renewals.append(future)
+        self._wake()
+        await future
+
+    async def between(self, question: Callable[[], Awaitable[T]]) -> T:
+        """Ask the store while no batch is in flight, so that the answer fits what is held."""
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._between.append((question, future))
+        self._wake()
+        return await future
+
+    def _wake(self) -> None:
+        idle = self._idle
+        if idle is not None:
+            self._idle = None
+            idle.set_result(None)
+
+    # -- what goes out
+
+    async def _work(self) -> None:
+        while True:
+            if self._between:
+                await self._ask()
+            batch = self._gather()
+            if batch:
+                await self._commit(batch)
+                # Whoever was waiting for this commit has its say first, so that its next operation is in the next batch.
+                await asyncio.sleep(0)
+            elif self._renewals:
+                await self._commit([])
+            elif not self._between:
+                self._idle = self._loop.create_future()
+                await self._idle
+
+    async def _ask(self) -> None:
+        if self._queue or self._offered:
+            batch = self._gather()
+            if batch:
+                await self._commit(batch)
+        questions, self._between = self._between, []
+        for question, future in questions:
+            try:
+                answer = await question()
+            except StepwellError as error:
+                if not future.done():
+                    future.set_exception(error)
+            else:
+                if not future.done():
+                    future.set_result(answer)
+
+    def _gather(self) -> list[_Entry]:
+        entries: list[_Entry] = []
+        room, size = self._settings.batch_operations_max, self._settings.batch_bytes_max
+        queue = self._queue
+        while queue and len(entries) < room:
+            entries.append(queue.popleft())
+        if not self._space.is_set() and len(queue) < self._settings.queue_operations_max:
+            self._space.set()
+        offered = self._offered
+        while offered and len(entries) < room and size > 0:
+            held = offered.popleft()
+            progress = held.take()
+            if progress is not None:
+                entries.append((held, progress))
+                for event in progress.events:
+                    size -= len(event.payload)
+        return entries
+
+    async def _commit(self, entries: list[_Entry]) -> None:
+        tries = 0
+        while True:
+            try:
+                await self._commit_once(entries)
+            except NotApplied as error:
+                counters["commit.not_applied"] += 1
+                self._complain(error)
+                entries = self._give_up_late(entries, error)
+                await asyncio.sleep(_BACKOFF_MS[min(tries, len(_BACKOFF_MS) - 1)] / 1000)
+                tries += 1
+            else:
+                self._last_error = ""
+                return
+
+    async def _commit_once(self, entries: list[_Entry]) -> None:
+        batch = Batch(
+            node_id=self._owner.node_id,
+            number=self.number,
+            batch_id=secrets.token_hex(8),
+            lease_ms=self._owner.lease_ms(),
+            operations=[entry.operation if isinstance(entry, _Item) else entry[1] for entry in entries],
+        )
+        try:
+            results = await self._store.commit(batch)
+        except OutcomeUnknown as error:
+            counters["commit.outcome_unknown"] += 1
+            _log.warning("the outcome of a commit is not known, asking: %s", error)
+            await self._find_out(batch, entries)
+            return
+        except FencedError:
+            await self._fenced(entries)
+            return
+        except DataRefused as error:
+            counters["commit.data_refused"] += 1
+            await self._halve(entries, error)
+            return
+        self.number += 1
+        self._hand_out(entries, results)
+
+    def _hand_out(self, entries: list[_Entry], results: list[Result]) -> None:
+        renewals, self._renewals = self._renewals, []
+        for renewal in renewals:
+            if not renewal.done():
+                renewal.set_result(None)
+        for entry, result in zip(entries, results, strict=True):
+            if isinstance(entry, _Item):
+                if not entry.future.done():
+                    entry.future.set_result(result)
+            else:
+                held, progress = entry
+                assert isinstance(result, Recorded | Refused)
+                held.settled(result)
+                self._owner.recorded(held, progress, result)
+
+    async def _find_out(self, batch: Batch, entries: list[_Entry]) -> None:
+        state = None
+        tries = 0
+        while True:
+            try:
+                state = await self._store.batch_state(batch.node_id)
+                break
+            except UnavailableError as error:
+                self._complain(error)
+                await asyncio.sleep(_BACKOFF_MS[min(tries, len(_BACKOFF_MS) - 1)] / 1000)
+                tries += 1
+        if state is not None and state.alive and state.number == batch.number:
+            counters["commit.unknown_not_applied"] += 1
+            raise NotApplied("the connection was lost before the commit")
+        if state is None or state.batch_id != batch.batch_id:
+            await self._fenced(entries)
+            return
+        counters["commit.unknown_applied"] += 1
+        self.number = state.number
+        # What clients asked for carries ids of their own: asked again, each answers what became of it the first time.
+        self._resend(entries)
+        for entry in entries:
+            if not isinstance(entry, _Item):
+                entry[0].interrupt("lost")
+        await self._owner.forgot()
+
+    async def _fenced(self, entries: list[_Entry]) -> None:
+        counters["fenced"] += 1
+        self._resend(entries)
+        await self._owner.reborn()
+
+    def _resend(self, entries: list[_Entry]) -> None:
+        for entry in reversed(entries):
+            if not isinstance(entry, _Item):
+                continue
+            if isinstance(entry.operation, Claim):
+                if not entry.future.done():
+                    entry.future.set_result(Claimed([], more=True))
+            else:
+                self._queue.appendleft(entry)
+
+    async def _halve(self, entries: list[_Entry], error: DataRefused) -> None:
+        if len(entries) > 1:
+            middle = len(entries) // 2
+            for half in (entries[:middle], entries[middle:]):
+                await self._commit(half)
+            return
+        _log.error("the store refuses an operation for good: %s", error)
+        for entry in entries:
+            if isinstance(entry, _Item):
+                if not entry.future.done():
+                    entry.future.set_exception(error)
+            else:
+                entry[0].interrupt("lost")
+
+    def _give_up_late(self, entries: list[_Entry], error: StepwellError) -> list[_Entry]:
+        now, left = self._loop.time(), list[_Entry]()
+        late = UnavailableError(f"the store could not be written for {self._settings.patience_ms} ms: {error}; nothing was done")
+        for entry in (*entries, *self._queue):
+            is_late = isinstance(entry, _Item) and entry.deadline < now
+            if isinstance(entry, _Item) and is_late and not entry.future.done():
+                entry.future.set_exception(late)
+        for entry in entries:
+            if not isinstance(entry, _Item) or not entry.future.done():
+                left.append(entry)
+        self._queue = deque(item for item in self._queue if not item.future.done())
+        return left
+
+    def _complain(self, error: StepwellError) -> None:
+        text = str(error)
+        if text != self._last_error:
+            self._last_error = text
+            _log.warning("the store cannot be written, trying again: %s", text)
+
+
+async def _nothing() -> None:
+    """Ask nothing: it is the waiting that counts."""

@@ -1,0 +1,289 @@
+"""The engine in this process: what clients ask of a node."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from stepwell import codec
+from stepwell.durations import from_ms
+from stepwell.engine.api import RunFilter, Session, SignalRequest, TriggerRequest, Worker
+from stepwell.engine.created import created_payload
+from stepwell.engine.explain import explain
+from stepwell.engine.node import Node
+from stepwell.engine.present import cursor_of, event_of, read_cursor, run_of
+from stepwell.errors import ConflictError, NotFoundError
+from stepwell.failpoints import counters
+from stepwell.model import STATUSES, Event, Page, Run, Stats, WaitingFor
+from stepwell.progress import Assignment, Message
+from stepwell.store.base import (
+    OVER_FROM,
+    PENDING,
+    Cancel,
+    Cancelled,
+    Emit,
+    NewRun,
+    Put,
+    Resume,
+    RunQuery,
+    RunRow,
+    Stored,
+    StoredRun,
+    Triggered,
+)
+
+_EVENTS_AT_ONCE: Final = 1_000
+
+
+class EmbeddedEngine(Node):
+    """Implements ``Engine``."""
+
+    def now_ms(self) -> int:
+        """See ``Engine.now_ms``."""
+        return self.store.now_ms()
+
+    async def trigger(self, request: TriggerRequest) -> Run[Any]:
+        """See ``Engine.trigger``."""
+        self.here()
+        now, version = self.store.now_ms(), request.version or ""
+        due = request.start_at_ms if request.start_at_ms is not None else now + request.delay_ms
+        max_events = request.max_events or self.settings.max_events
+        seed = secrets.token_hex(8)
+        created = created_payload(request, seed=seed, max_events=max_events)
+        session = self.session_for(request.workflow, version) if due <= now and request.signal is None else None
+        operation = NewRun(
+            run_id=request.run_id, workflow=request.workflow, version=version, input_hash=codec.canonical_hash(request.input),
+            idempotency_key=request.idempotency_key, parent_run_id=request.parent_run_id,
+            tags=codec.encode(request.tags, field="tags"), priority=request.priority, at_ms=now, due_ms=due,
+            max_events=max_events, timeout_ms=request.execution_timeout_ms, created=created, claim=session is not None,
+            signal=None if request.signal is None else _put(request.run_id, request.signal, now),
+        )  # fmt: skip
+        if session is not None:
+            session.reserved += 1
+        try:
+            result = await self.submit(operation)
+        finally:
+            if session is not None:
+                session.reserved -= 1
+        assert isinstance(result, Triggered)
+        row = _triggered(request, result)
+        if result.claimed:
+            self._assign(session, row, request, seed)
+        elif result.reason == "created" and due > now:
+            self.timers.at(due)
+        elif row.status < OVER_FROM and row.owner is None:
+            self.want_runs()
+        elif request.signal is not None:
+            self.mailed(row.run_id)
+        if result.reason == "created":
+            return run_of(StoredRun(row, created, None), created=True)
+        return await self.get_run(row.run_id)
+
+    def _assign(self, session: Any, row: RunRow, request: TriggerRequest, seed: str) -> None:
+        assignment = Assignment(
+            run_id=row.run_id, turn=row.turn, workflow=row.workflow, version=row.version, attempt=row.attempt,
+            parent_run_id=row.parent_run_id, tags=request.tags, input=request.input, seed=seed, max_events=row.max_events,
+            seq=row.seq, started_at_ms=row.started_at or row.created_at, deadline_ms=row.deadline, tries=0, mailbox_consumed=0,
+            history=(), messages=(),
+        )  # fmt: skip
+        if row.owner == self.node_id and session in self.sessions and session.is_assigning:
+            session.assign(assignment)
+        else:
+            self.drop(row.run_id, row.turn)
+
+    async def get_run(self, run_id: str) -> Run[Any]:
+        """See ``Engine.get_run``."""
+        self.here()
+        stored = await self.store.find_run(run_id)
+        if stored is None:
+            raise NotFoundError(f"there is no run {run_id!r}")
+        return await self._shown(stored)
+
+    async def _shown(self, stored: StoredRun) -> Run[Any]:
+        run = run_of(stored)
+        row = stored.row
+        if row.status == PENDING and row.waiting_for is None:
+            return await self._pending(run, row)
+        return run
+
+    async def _pending(self, run: Run[Any], row: RunRow) -> Run[Any]:
+        if row.wake_at is not None and row.wake_at > self.store.now_ms():
+            return msgspec.structs.replace(run, waiting_for=WaitingFor(kind="sleep", name="start", until=from_ms(row.wake_at)))
+        if not self.knows(row.workflow, row.version) and not await self.store.knows_worker(row.workflow, row.version):
+            return msgspec.structs.replace(run, waiting_for=WaitingFor(kind="worker", name=row.workflow))
+        return run
+
+    async def get_runs(self, only: RunFilter, limit: int, cursor: str | None) -> Page[Run[Any]]:
+        """See ``Engine.get_runs``."""
+        self.here()
+        query = RunQuery(
+            workflow=only.workflow_name, status=None if only.status is None else STATUSES.index(only.status),
+            parent_run_id=only.parent_run_id, tags=only.tags,
+            created_after=None if only.created_after is None else int(only.created_after.timestamp() * 1000),
+            created_before=None if only.created_before is None else int(only.created_before.timestamp() * 1000),
+            before=None if cursor is None else read_cursor(cursor), limit=limit + 1,
+            with_input="input" in only.include, with_output="output" in only.include,
+        )  # fmt: skip
+        found = await self.store.list_runs(query)
+        more = len(found) > limit
+        items = [await self._shown(stored) for stored in found[:limit]]
+        return Page(items, cursor_of(found[limit - 1].row) if more else None)
+
+    async def wait(self, run_id: str, timeout_s: float | None) -> Run[Any]:
+        """See ``Engine.wait``."""
+        self.here()
+        async with asyncio.timeout(timeout_s):
+            while True:
+                over = self.watchers.for_end(run_id)
+                try:
+                    run = await self.get_run(run_id)
+                    if run.is_over:
+                        return run
+                    await over
+                finally:
+                    self.watchers.forget(run_id, over)
+
+    async def get_events(self, run_id: str, after: int, limit: int | None) -> list[Event]:
+        """See ``Engine.get_events``."""
+        self.here()
+        if await self.store.find_run(run_id) is None:
+            raise NotFoundError(f"there is no run {run_id!r}")
+        events: list[Event] = []
+        while limit is None or len(events) < limit:
+            room = _EVENTS_AT_ONCE if limit is None else min(_EVENTS_AT_ONCE, limit - len(events))
+            chunk = await self.store.events(run_id, after, room)
+            events.extend(event_of(run_id, event) for event in chunk)
+            if len(chunk) < room:
+                break
+            after = chunk[-1].seq
+        return events
+
+    async def stream_events(self, run_id: str, after: int) -> AsyncIterator[Event]:
+        """See ``Engine.stream_events``."""
+        while True:
+            moved = self.watchers.for_move(run_id)
+            try:
+                stored = await self.store.find_run(run_id)
+                if stored is None:
+                    raise NotFoundError(f"there is no run {run_id!r}")
+                events = await self.get_events(run_id, after, None)
+                for event in events:
+                    after = event.seq
+                    yield event
+                if stored.row.status >= OVER_FROM and after >= stored.row.seq:
+                    return
+                if not events:
+                    await moved
+            finally:
+                self.watchers.forget(run_id, moved)
+
+    async def emit_event(self, run_id: str, event_type: str, payload: str, event_id: str) -> Event:
+        """See ``Engine.emit_event``."""
+        self.here()
+        now = self.store.now_ms()
+        stored = await self.submit(Emit(run_id=run_id, event_type=event_type, event_id=event_id, payload=payload, at_ms=now))
+        assert isinstance(stored, Stored)
+        _accepted(run_id, stored, "an event")
+        self.watchers.moved(run_id)
+        return Event(
+            event_id=event_id, run_id=run_id, seq=stored.seq, event_type=event_type, payload=codec.decode(payload), created_at=from_ms(now)
+        )
+
+    async def send_signal(self, run_id: str, signal: SignalRequest) -> None:
+        """See ``Engine.send_signal``."""
+        self.here()
+        put = _put(run_id, signal, self.store.now_ms())
+        stored = await self.submit(put)
+        assert isinstance(stored, Stored)
+        _accepted(run_id, stored, "a signal")
+        if stored.owner == self.node_id:
+            self.delivered(run_id, Message(stored.seq, put.kind, put.name, put.message_id, put.payload, put.at_ms))
+        elif stored.owner is None:
+            self.want_runs()
+
+    async def cancel(self, run_id: str, reason: str | None) -> Run[Any]:
+        """See ``Engine.cancel``."""
+        self.here()
+        payload = codec.encode({"reason": reason}, field="reason")
+        done = await self.submit(Cancel(run_id=run_id, reason=reason, payload=payload, at_ms=self.store.now_ms()))
+        assert isinstance(done, Cancelled)
+        if done.reason == "missing":
+            raise NotFoundError(f"there is no run {run_id!r}")
+        if done.reason == "cancelled":
+            session = self.holder(run_id)
+            if session is not None:
+                session.interrupt(run_id, "cancelled")
+            self.watchers.over(run_id)
+        return await self.get_run(run_id)
+
+    async def resume(self, run_id: str) -> Run[Any]:
+        """See ``Engine.resume``."""
+        self.here()
+        stored = await self.submit(Resume(run_id=run_id, payload="{}", at_ms=self.store.now_ms()))
+        assert isinstance(stored, Stored)
+        if stored.reason == "missing":
+            raise NotFoundError(f"there is no run {run_id!r}")
+        run = await self.get_run(run_id)
+        if stored.reason == "not_paused":
+            raise ConflictError(f"run {run_id!r} is not paused, it is {run.status}")
+        self.want_runs()
+        return run
+
+    async def why(self, run_id: str) -> str:
+        """See ``Engine.why``."""
+        self.here()
+        stored = await self.store.find_run(run_id)
+        if stored is None:
+            raise NotFoundError(f"there is no run {run_id!r}")
+        return explain(stored.row, await self._shown(stored), self.store.now_ms())
+
+    async def stats(self) -> Stats:
+        """See ``Engine.stats``."""
+        self.here()
+        counts = await self.store.counts()
+        runs = {status: counts.runs.get(index, 0) for index, status in enumerate(STATUSES)}
+        return Stats(runs=runs, claimable=counts.claimable, nodes=counts.nodes, counters=dict(counters))
+
+    async def check(self) -> list[str]:
+        """See ``Engine.check``."""
+        self.here()
+        return await self.store.check()
+
+    async def work(self, workflows: Sequence[tuple[str, str]], worker: Worker) -> Session:
+        """See ``Engine.work``."""
+        return await self.open_session(workflows, worker)
+
+
+def _put(run_id: str, signal: SignalRequest, now_ms: int) -> Put:
+    return Put(run_id=run_id, kind="signal", name=signal.name, message_id=signal.signal_id, payload=signal.payload, at_ms=now_ms)
+
+
+def _accepted(run_id: str, stored: Stored, what: str) -> None:
+    if stored.reason == "missing":
+        raise NotFoundError(f"there is no run {run_id!r}")
+    if stored.reason == "over":
+        raise ConflictError(f"run {run_id!r} is over and takes no {what.split()[-1]} any more")
+    if stored.reason == "full":
+        raise ConflictError(f"run {run_id!r} takes no {what.split()[-1]} now: too many messages wait for it (messages_max)")
+    if stored.reason == "limit":
+        raise ConflictError(f"run {run_id!r} takes no event any more: its history has reached max_events")
+
+
+def _triggered(request: TriggerRequest, result: Triggered) -> RunRow:
+    reason = result.reason
+    if reason == "no_parent":
+        raise NotFoundError(f"there is no run {request.parent_run_id!r} to be the parent")
+    texts = {
+        "id_taken": f"run id {request.run_id!r} is taken by other input or another workflow",
+        "key_taken": f"idempotency key {request.idempotency_key!r} of {request.workflow!r} is taken by a run with other input",
+        "id_and_key_differ": f"run id {request.run_id!r} and idempotency key {request.idempotency_key!r} name different runs",
+        "parent_over": f"the parent {request.parent_run_id!r} is over",
+        "over": f"run {request.run_id!r} is over and takes no signal any more",
+        "full": f"run {request.run_id!r} takes no signal now: too many messages wait for it",
+    }
+    if reason in texts:
+        raise ConflictError(texts[reason])
+    assert result.row is not None
+    return result.row

@@ -1,0 +1,371 @@
+"""A node: an identity in the store, a lease, and the loops that keep its runs moving.
+
+Any process that opens an embedded client is one. The store is all that nodes share. What clients ask for is in
+``embedded.py``; how a batch is written in ``committer.py``.
+"""
+
+import asyncio
+import logging
+import os
+import platform
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+import uuid_utils
+
+from stepwell.clock import Alarm, Clock
+from stepwell.engine.api import Worker
+from stepwell.engine.claims import Claims
+from stepwell.engine.committer import Committer
+from stepwell.engine.loop import Loop
+from stepwell.engine.reaper import Reaper
+from stepwell.engine.session import LocalSession
+from stepwell.engine.timers import Timers
+from stepwell.engine.watchers import Watchers
+from stepwell.errors import ForkedClientError, StepwellError
+from stepwell.failpoints import counters
+from stepwell.progress import Held, Message, Progress, Recorded, Refused
+from stepwell.settings import Settings
+from stepwell.store.base import OVER_FROM, Bury, Operation, Store
+
+_log: Final = logging.getLogger("stepwell.engine")
+_COMPARE_S: Final = 0.25
+
+
+class Node:
+    """One participant. Open it in the process and on the loop that use it."""
+
+    def __init__(self, store: Store, *, clock: Clock, settings: Settings) -> None:
+        self.store = store
+        self.clock = clock
+        self.settings = settings
+        self.node_id = ""
+        self.sessions: list[LocalSession] = []
+        self.watchers = Watchers()
+        self._pid = 0
+        self._is_stopping = False
+        self._mail: set[str] = set()
+
+    async def open(self) -> None:
+        """Open the store and enrol.
+
+        Raises:
+            UnavailableError: The store cannot be opened. CorruptStoreError: it is damaged, foreign or newer.
+        """
+        self._pid = os.getpid()
+        await self.store.open()
+        self.committer = Committer(self.store, self.settings, self)
+        self.claims = Claims(self)
+        self.reaper = Reaper(self)
+        self.timers = Timers(self.clock.call_at, self.store.now_ms, self._due)
+        self._pulse = _Pulse(self)
+        self._postman = _Postman(self)
+        await self._enrol()
+        self.committer.start()
+        self._postman.start()
+        self.store.watch(self._postman.kick)
+
+    async def _enrol(self) -> None:
+        self.node_id = str(uuid_utils.uuid7())
+        self.committer.number = 0
+        await self.store.enrol(self.node_id, self._info())
+
+    def _info(self) -> str:
+        info = {"pid": self._pid, "host": platform.node(), "workflows": self.known_workflows()}
+        return msgspec.json.encode(info).decode()
+
+    async def close(self) -> None:
+        """Hand back what is held, and leave."""
+        self._is_stopping = True
+        for session in list(self.sessions):
+            await session.close()
+        await self._stop_loops()
+        await self.committer.close()
+        await self.store.retire(self.node_id)
+        await self.store.close()
+
+    async def _stop_loops(self) -> None:
+        self.timers.stop()
+        for loop in (self._pulse, self._postman, self.reaper, self.claims):
+            await loop.stop()
+
+    def here(self) -> None:
+        """Make sure that this is the process that opened the node.
+
+        Raises:
+            ForkedClientError: It is a fork of it.
+        """
+        if os.getpid() != self._pid:
+            raise ForkedClientError("this client was opened before a fork: open one in the child process")
+
+    # -- sessions
+
+    async def open_session(self, workflows: Sequence[tuple[str, str]], worker: Worker) -> LocalSession:
+        """See ``Engine.work``."""
+        self.here()
+        session = LocalSession(self, worker, workflows)
+        self.sessions.append(session)
+        await self.store.describe(self.node_id, self._info())
+        await self.committer.renew()
+        if len(self.sessions) == 1:
+            for loop in (self._pulse, self.reaper, self.claims):
+                loop.start()
+        self.reaper.has_orphans = True
+        await self.reaper.tick()
+        self.want_runs()
+        self._pulse.kick()
+        return session
+
+    def ended(self, session: LocalSession) -> None:
+        """A session is closed."""
+        if session in self.sessions:
+            self.sessions.remove(session)
+
+    def known_workflows(self) -> list[tuple[str, str]]:
+        """Return what the workers of this node know."""
+        return sorted({key for session in self.sessions for key in session.workflows})
+
+    def session_for(self, workflow: str, version: str) -> LocalSession | None:
+        """Return a session that could execute a new run now, ahead of nobody."""
+        for session in self.sessions:
+            if (workflow, version) in session.names and not session.has_backlog and session.room() > 0:
+                return session
+        return None
+
+    def knows(self, workflow: str, version: str) -> bool:
+        """Tell whether a worker of this node takes these runs."""
+        return any((workflow, version) in session.names and session.is_assigning for session in self.sessions)
+
+    def holder(self, run_id: str) -> LocalSession | None:
+        """Return the session that holds a run."""
+        return next((session for session in self.sessions if run_id in session.held), None)
+
+    # -- the committer's owner
+
+    def lease_ms(self) -> int | None:
+        """Return the lease to take with each commit: none while this node has no worker."""
+        return self.settings.lease_ms if self.sessions else None
+
+    def lease_left_ms(self) -> int:
+        """Return how long the lease still holds."""
+        return self.store.lease_until_boot_ms - self.clock.boot_ms()
+
+    async def renew(self) -> None:
+        """Renew the lease by a commit."""
+        await self.committer.renew()
+
+    def offer(self, held: Held) -> None:
+        """See ``Session.offer``."""
+        self.committer.offer(held)
+
+    async def submit(self, operation: Operation) -> Any:
+        """Commit an operation and return its result."""
+        return await self.committer.submit(operation)
+
+    async def hand_back(self, progress: Progress) -> None:
+        """Give up a run that no executor holds any more."""
+        await self.committer.submit(progress)
+
+    def drop(self, run_id: str, turn: int) -> None:
+        """Hand back a run that was claimed and will not be executed here."""
+        self._spawn(self.hand_back(Progress(run_id=run_id, turn=turn, events=[], mailbox_consumed=0, release=True)))
+
+    def fence(self) -> object:
+        """Return what changes when this node comes back under a new identity."""
+        return self.node_id
+
+    def recorded(self, held: Held, progress: Progress, outcome: Recorded | Refused) -> None:
+        """See ``Owner.recorded``."""
+        if isinstance(outcome, Refused):
+            counters[f"refused.{outcome.reason}"] += 1
+            if outcome.reason == "message":
+                self.drop(held.run_id, held.turn)
+            return
+        if progress.final is not None:
+            self.watchers.over(held.run_id)
+            return
+        self.watchers.moved(held.run_id)
+        if outcome.mailbox_seq > progress.mailbox_consumed and not progress.misfit:
+            self.mailed(held.run_id)
+        let_go = progress.suspend
+        if let_go is not None and outcome.quiet:
+            self.timers.at(let_go.wake_at_ms)
+            self.timers.at(held.deadline_ms)
+        elif progress.release:
+            self.want_runs()
+
+    async def reborn(self) -> None:
+        """See ``Owner.reborn``."""
+        old = self.node_id
+        _log.warning("node %s was fenced: it drops its runs and comes back under a new identity", old)
+        for session in self.sessions:
+            session.interrupt_all("fenced")
+        await self._enrol()
+        self._spawn(self._bury_itself(old))
+
+    async def _bury_itself(self, old: str) -> None:
+        await self.submit(Bury(known_dead=[old], boot_ms=self.clock.boot_ms(), boot_id=""))
+        self.reaper.has_orphans = True
+        self.reaper.kick()
+        self.want_runs()
+
+    async def forgot(self) -> None:
+        """See ``Owner.forgot``. Called while no batch is in flight."""
+        owned = {run.run_id: run.turn for run in await self.store.owned(self.node_id)}
+        held = {run_id: one.turn for session in self.sessions for run_id, one in session.held.items()}
+        for run_id, turn in held.items():
+            if owned.get(run_id) != turn:
+                counters["reconcile.lost"] += 1
+                self.taken_away([run_id], is_over=False)
+        for run_id, turn in owned.items():
+            if held.get(run_id) != turn:
+                counters["reconcile.forgotten"] += 1
+                self.drop(run_id, turn)
+
+    def taken_away(self, run_ids: Sequence[str], *, is_over: bool) -> None:
+        """These runs are not this node's any more."""
+        for run_id in run_ids:
+            session = self.holder(run_id)
+            if session is not None:
+                session.interrupt(run_id, "lost")
+            if is_over:
+                self.watchers.over(run_id)
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(_quietly(work))
+        _background.add(task)
+        task.add_done_callback(_background.discard)
+
+    # -- what wakes
+
+    def want_runs(self) -> None:
+        """Claim, if a worker has room."""
+        if self.sessions and not self._is_stopping:
+            self.claims.kick()
+
+    def _due(self) -> None:
+        self.want_runs()
+        self._pulse.kick()
+
+    def pulse(self) -> None:
+        """Ask the store what there is to do, soon."""
+        self._pulse.kick()
+
+    def mailed(self, run_id: str) -> None:
+        """A held run has messages that its executor has not seen."""
+        self._mail.add(run_id)
+        self._postman.kick_mail()
+
+    def delivered(self, run_id: str, message: Message) -> None:
+        """A message was stored by this very node: hand it over without asking the store."""
+        session = self.holder(run_id)
+        if session is not None:
+            session.deliver(run_id, [message])
+
+    def take_mail(self) -> list[str]:
+        """Return the runs whose messages are to be fetched."""
+        mail, self._mail = self._mail, set()
+        return [run_id for run_id in mail if self.holder(run_id) is not None]
+
+    def call_at(self, when_ms: int, callback: Callable[[], None]) -> Alarm:
+        """Call back at a time of the store's clock."""
+        return self.clock.call_at(when_ms, callback)
+
+
+_background: Final[set[asyncio.Task[None]]] = set()
+
+
+async def _quietly(work: Any) -> None:
+    try:
+        await work
+    except StepwellError as error:
+        _log.warning("%s", error)
+
+
+class _Pulse(Loop):
+    """Asks the node's one combined question every now and then, and after a time that was noted has come."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(node.settings.poll_ms)
+        self._node = node
+
+    async def tick(self) -> None:
+        node = self._node
+        identity = node.fence()
+        poll = await node.store.poll(node.node_id, node.known_workflows())
+        if node.fence() is not identity:
+            return
+        if not poll.alive:
+            counters["poll.fenced"] += 1
+            await node.renew()  # the commit finds out, and the node is reborn
+            return
+        if poll.due:
+            node.want_runs()
+        if poll.next_due_ms is not None:
+            if poll.next_due_ms <= node.store.now_ms():
+                await node.reaper.expire()
+            else:
+                node.timers.at(poll.next_due_ms)
+        for run_id in poll.mailed:
+            node.mailed(run_id)
+        if poll.orphans:
+            node.reaper.has_orphans = True
+            node.reaper.kick()
+
+
+class _Postman(Loop):
+    """Fetches messages for held runs, and looks up what other processes have written."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(None)
+        self._node = node
+        self._foreign = False
+        self._compared_at = 0.0
+
+    def kick(self) -> None:
+        """Another process has written."""
+        self._foreign = True
+        super().kick()
+
+    def kick_mail(self) -> None:
+        """Messages of held runs are to be fetched."""
+        super().kick()
+
+    async def tick(self) -> None:
+        node = self._node
+        foreign, self._foreign = self._foreign, False
+        if foreign:
+            await self._look_around()
+        mail = node.take_mail()
+        if mail:
+            counters["mail.fetched"] += 1
+            for run_id, messages in (await node.store.messages(mail)).items():
+                session = node.holder(run_id)
+                if session is not None:
+                    session.deliver(run_id, messages)
+
+    async def _look_around(self) -> None:
+        node = self._node
+        node.watchers.all_moved()
+        awaited = node.watchers.awaited
+        if awaited:
+            statuses = await node.store.statuses(awaited)
+            node.watchers.all_over([run_id for run_id in awaited if statuses.get(run_id, OVER_FROM) >= OVER_FROM])
+        if node.sessions:
+            node.want_runs()
+            node.pulse()
+            await self._compare()
+        await asyncio.sleep(node.settings.watch_ms / 1000)
+
+    async def _compare(self) -> None:
+        """Find out which held runs were taken away (cancelled by another process, say), a few times a second at most."""
+        node, loop = self._node, asyncio.get_running_loop()
+        if not any(session.held for session in node.sessions):
+            return
+        wait_s = self._compared_at + _COMPARE_S - loop.time()
+        if wait_s > 0:
+            loop.call_later(wait_s, self.kick)
+            return
+        self._compared_at = loop.time()
+        await node.committer.between(node.forgot)

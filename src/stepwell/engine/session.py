@@ -1,0 +1,115 @@
+"""A worker of this process: what it holds, and how much more it could."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from stepwell.engine.api import Worker
+from stepwell.progress import Assignment, Held, Message, Progress
+
+_MARGIN_MS: Final = 250
+"""A body starts only while the lease holds for so much longer: between the check and its first instruction time may pass."""
+
+
+class Home(Protocol):
+    """The node, as a session sees it."""
+
+    def offer(self, held: Held) -> None: ...
+
+    def want_runs(self) -> None:
+        """Claim, if there is something to claim."""
+        ...
+
+    def lease_left_ms(self) -> int: ...
+
+    async def renew(self) -> None: ...
+
+    async def hand_back(self, progress: Progress) -> None: ...
+
+    def ended(self, session: "LocalSession") -> None: ...
+
+
+class LocalSession:
+    """Implements ``Session`` for a worker in the node's own process."""
+
+    def __init__(self, home: Home, worker: Worker, workflows: Sequence[tuple[str, str]]) -> None:
+        self.workflows = list(workflows)
+        self.names = frozenset(workflows)
+        self.held: dict[str, Held] = {}
+        self.is_assigning = True
+        self.has_backlog = False
+        """The last claim left something: new runs have to queue up behind it."""
+        self.suspects: set[str] = set()
+        """Held runs that keep losing their worker; they are executed one at a time."""
+        self.reserved = 0
+        """Room that claims and triggers under way may use."""
+        self._home = home
+        self._worker = worker
+
+    def room(self) -> int:
+        """Return how many more runs could be claimed."""
+        return self._worker.room() - self.reserved if self.is_assigning else 0
+
+    def assign(self, assignment: Assignment, *, is_suspect: bool = False) -> None:
+        """Give a run, which this node owns, to the worker."""
+        if is_suspect:
+            self.suspects.add(assignment.run_id)
+        self.held[assignment.run_id] = self._worker.assigned(assignment)
+
+    def deliver(self, run_id: str, messages: Sequence[Message]) -> None:
+        """Tell a held run of messages; one that is not held any more hears nothing."""
+        held = self.held.get(run_id)
+        if held is not None:
+            held.deliver(messages)
+
+    def interrupt(self, run_id: str, reason: str) -> None:
+        """Make the worker drop a run."""
+        held = self.held.get(run_id)
+        if held is not None:
+            held.interrupt(reason)
+
+    def interrupt_all(self, reason: str) -> None:
+        """Make the worker drop everything."""
+        for held in list(self.held.values()):
+            held.interrupt(reason)
+
+    # -- for the worker
+
+    def offer(self, held: Held) -> None:
+        """See ``Session.offer``."""
+        self._home.offer(held)
+
+    def let_go(self, held: Held) -> None:
+        """See ``Session.let_go``."""
+        if self.held.get(held.run_id) is held:
+            del self.held[held.run_id]
+            self.suspects.discard(held.run_id)
+            self.has_room()
+
+    def has_room(self) -> None:
+        """See ``Session.has_room``."""
+        if self.has_backlog and self.is_assigning:
+            self._home.want_runs()
+
+    def may_start(self) -> bool:
+        """See ``Session.may_start``."""
+        return self._home.lease_left_ms() > _MARGIN_MS
+
+    async def until_may_start(self) -> None:
+        """See ``Session.until_may_start``."""
+        while not self.may_start():
+            await self._home.renew()
+
+    def stop_assigning(self) -> None:
+        """See ``Session.stop_assigning``."""
+        self.is_assigning = False
+
+    async def close(self) -> None:
+        """See ``Session.close``."""
+        self.stop_assigning()
+        left = list(self.held.values())
+        for held in left:
+            held.interrupt("closed")
+            await self._home.hand_back(Progress(run_id=held.run_id, turn=held.turn, events=[], mailbox_consumed=0, release=True))
+        self._home.ended(self)
+        await asyncio.sleep(0)

@@ -1,0 +1,118 @@
+"""Lines of execution within a run, and how a call finds the one that it is made from.
+
+A branch is the workflow function itself, a branch of ``parallel`` or ``race``, or an asyncio task that one of these started. It
+hands out identities. The contextvar says where a caller is: in a branch, in the body of a step, or in no workflow at all.
+"""
+
+import asyncio
+from collections.abc import Hashable
+from contextvars import ContextVar
+from typing import Any, Final, Generic, TypeVar
+
+from stepwell.execution.identity import operation_key, step_key
+
+E = TypeVar("E")
+
+
+class Branch(Generic[E]):
+    """One line of execution. ``E`` is the execution that it belongs to; ``path`` is "" or ends in a slash."""
+
+    __slots__ = ("_ordinals", "children", "execution", "is_closed", "now_ms", "path", "task")
+
+    def __init__(self, execution: E, path: str, task: "asyncio.Task[Any] | None", now_ms: int) -> None:
+        self.execution = execution
+        self.path = path
+        self.task = task
+        self.now_ms = now_ms
+        """When the latest operation of this branch ended, as recorded."""
+        self.is_closed = False
+        """A race was lost: durable calls made from here do nothing any more."""
+        self.children: dict[Hashable, Branch[E]] = {}
+        self._ordinals: dict[str, int] = {}
+
+    def _count(self, key: str) -> int:
+        ordinal = self._ordinals.get(key, 0)
+        self._ordinals[key] = ordinal + 1
+        return ordinal
+
+    def step(self, name: str, key: str | None) -> str:
+        """Return the identity of the next step of this name, or of the one pinned to a key."""
+        own = step_key(name)
+        if key is not None:
+            own = f"{own}@{key}"
+        ordinal = self._count(own)
+        return f"{self.path}{own}#{ordinal}" if ordinal else f"{self.path}{own}"
+
+    def operation(self, kind: str, name: str = "") -> str:
+        """Return the identity of the next operation of this kind and name: ``signal:go#1``; without a name ``sleep:1``."""
+        own = operation_key(kind, name)
+        ordinal = self._count(own)
+        if not name:
+            return f"{self.path}{own}{ordinal}"
+        return f"{self.path}{own}#{ordinal}" if ordinal else f"{self.path}{own}"
+
+    def fork(self, identity: str, index: int) -> "Branch[E]":
+        """Return the branch ``index`` of a ``parallel`` or ``race`` with this identity."""
+        branch = Branch(self.execution, f"{identity}/{index}/", None, self.now_ms)
+        self.children[branch.path] = branch
+        return branch
+
+    def parallel(self) -> str:
+        """Return the identity of the next ``parallel``."""
+        return f"{self.path}parallel#{self._count('parallel/')}"
+
+    def adopt(self, task: "asyncio.Task[Any]", now_ms: int) -> "Branch[E]":
+        """Return the branch of a task that was started from this branch, numbered by the order of first durable calls."""
+        child = self.children.get(task)
+        if child is None:
+            child = self.children[task] = Branch(self.execution, f"{self.path}~{self._count('~')}/", task, now_ms)
+            child.is_closed = self.is_closed
+        return child
+
+    def close(self) -> None:
+        """Make this branch and all below it do nothing any more."""
+        self.is_closed = True
+        for child in self.children.values():
+            child.close()
+
+
+class StepScope:
+    """The body of a step that is under way, as ``current_step()`` shows it."""
+
+    __slots__ = ("attempt", "calls", "is_recorded", "run_id", "started_ms", "step_id", "step_name", "tail")
+
+    def __init__(self, run_id: str, step_id: str, step_name: str, attempt: int, started_ms: int, tail: str) -> None:
+        self.run_id = run_id
+        """The run that the step belongs to."""
+        self.step_id = step_id
+        """The step's identity within the run."""
+        self.step_name = step_name
+        self.attempt = attempt
+        """1 for the first."""
+        self.started_ms = started_ms
+        self.tail = tail
+        """What every event of this step carries behind its own fields: JSON members, each after a comma."""
+        self.is_recorded = False
+        """Whether ``step_started`` is in the history."""
+        self.calls = 0
+        """How many calls that need a derived key were made from this body."""
+
+    @property
+    def idempotency_key(self) -> str:
+        """What an idempotent step hands to a payment service: the same for every attempt."""
+        return f"{self.run_id}/{self.step_id}"
+
+
+current: Final[ContextVar["Branch[Any] | StepScope | None"]] = ContextVar("stepwell_current", default=None)
+
+
+def current_step() -> StepScope:
+    """Return the step whose body this is called from: ``.run_id, .step_id, .attempt, .idempotency_key``.
+
+    Raises:
+        LookupError: It is called from elsewhere.
+    """
+    scope = current.get()
+    if not isinstance(scope, StepScope):
+        raise LookupError("current_step() is for the body of a step that runs in a workflow")
+    return scope

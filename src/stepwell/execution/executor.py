@@ -1,0 +1,441 @@
+"""Drives one run: replays its history, goes on, waits, is let go of, ends.
+
+An ``Execution`` runs the workflow function as a task and gathers what is to be recorded in an outbox, which the session takes
+as one ``Progress`` whenever it can commit. A caller goes on as soon as its outcome is in the outbox; the body of a step starts
+only when what its branch rests on is committed. So completing a step and completing the run share a commit, and still
+everything that the outside saw rests on a record. No I/O here: the host has the clock, the lease, the threads, the session.
+"""
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Executor
+from typing import Any, Protocol, TypeAlias
+from typing import Final as Constant
+
+from stepwell import codec
+from stepwell.clock import Alarm
+from stepwell.errors import CircuitBreakerError, ExecutionTimeoutError
+from stepwell.execution import tasks
+from stepwell.execution.branch import Branch, StepScope, current
+from stepwell.execution.call import describe
+from stepwell.execution.failures import failure_payload, max_events_error, misfit_delay_ms, misfit_text
+from stepwell.execution.history import History, Signal, received
+from stepwell.execution.outbox import Outbox
+from stepwell.execution.rest import Rest, Wait, timeout_event, waiting_text
+from stepwell.model import STATUSES
+from stepwell.progress import Assignment, Final, Message, NewEvent, Outcome, Progress, Refused, Waiting
+
+_log: Constant = logging.getLogger("stepwell.execution")
+_COMPLETED: Constant = STATUSES.index("completed")
+_FAILED: Constant = STATUSES.index("failed")
+
+
+class Host(Protocol):
+    """What an execution needs from the worker that runs it."""
+
+    threads: Executor
+    payload_bytes_max: int
+    keep_ms: int
+    shown_ms: int
+    bodies: "dict[StepScope, Execution]"
+    """Bodies under way, the one started first at the front."""
+
+    def now_ms(self) -> int:
+        """The store's time."""
+        ...
+
+    def call_at(self, when_ms: int, callback: Callable[[], None]) -> Alarm: ...
+
+    def offer(self, execution: "Execution") -> None:
+        """The execution has progress for the session."""
+        ...
+
+    def may_start(self) -> bool:
+        """Whether the node's lease certainly holds."""
+        ...
+
+    async def until_may_start(self) -> None: ...
+
+    def rests(self, execution: "Execution") -> bool:
+        """The execution uses no room until it is woken. Returns whether there is memory to keep it."""
+        ...
+
+    def wake(self, execution: "Execution", then: Callable[[], None]) -> None:
+        """Call ``then`` as soon as there is room for the execution to go on; at once if it is not at rest."""
+        ...
+
+    def ended(self, execution: "Execution") -> None:
+        """The execution holds the run no more."""
+        ...
+
+
+class Execution:
+    """One run in the hands of a worker. Implements ``progress.Held``."""
+
+    def __init__(self, assignment: Assignment, body: "Body", host: Host) -> None:
+        self.assignment = assignment
+        self.run_id = assignment.run_id
+        self.turn = assignment.turn
+        self.deadline_ms = assignment.deadline_ms
+        self.host = host
+        self.keep_ms = host.keep_ms
+        self.shown_ms = host.shown_ms
+        self.history = History(assignment.history)
+        self.closed = ""
+        """Empty while the run is held; then why it is not: its durable calls do nothing any more."""
+        self.is_draining = False
+        self.is_branched = False
+        """Whether more than one branch has made durable calls: from then on who takes a signal is recorded."""
+        self.bodies = 0
+        self.waits: dict[asyncio.Task[Any], Wait] = {}
+        self.joining: set[asyncio.Task[Any] | None] = set()
+        """Tasks that wait for branches of their own."""
+        self.rest = Rest(self)
+        self.outbox = Outbox()
+        self._body = body
+        self._seq = assignment.seq
+        self._last_ms = max(assignment.started_at_ms, self.history.last_ms)
+        self._mailbox_seen = assignment.mailbox_consumed
+        self._taken: Progress | None = None
+        self._is_offered = False
+        self._timing_out: list[Wait] = []
+        self._taken_timeouts: list[Wait] = []
+        self._after_suspend: list[Callable[[], None]] = []
+        self._body_ended: asyncio.Future[None] | None = None
+        self._last_word: Progress | None = None
+        self._tasks: dict[asyncio.Task[Any], contextvars.Context] = {}
+        self._deadline: Alarm | None = None
+        self._loop = asyncio.get_running_loop()
+        self.root: Here = Branch(self, "", None, assignment.started_at_ms)
+
+    # -- the run's tasks
+
+    def start(self) -> None:
+        """Run the workflow function, from the beginning, against the history."""
+        self._transcribe(self.assignment.messages)
+        if self.deadline_ms is not None:
+            self._deadline = self.host.call_at(self.deadline_ms, self._deadline_passed)
+        self.spawn(self.root, self._drive())
+
+    def spawn(self, branch: "Here", coroutine: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+        """Start the task of a branch."""
+        context = contextvars.copy_context()
+        context.run(current.set, branch)
+        task = branch.task = asyncio.Task(coroutine, loop=self._loop, context=context)
+        self._tasks[task] = context
+        task.add_done_callback(self._task_ended)
+        return task
+
+    def joined(self, task: "asyncio.Task[Any]", branch: Branch[Any], context: contextvars.Context) -> None:
+        """A task was started by the workflow's own code, from this branch."""
+        if not self.closed:
+            self._tasks[task] = context
+            task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.pop(task, None)
+        if self.closed:
+            tasks.look_away(task)
+        elif self.waits:
+            self.rest.look()
+
+    async def _drive(self) -> None:
+        try:
+            output = await self._body(self)
+            text = codec.encode(output, field="output", limit_bytes=self.host.payload_bytes_max)
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:
+            if not self.closed:
+                self._finish(_FAILED, "run_failed", failure_payload(describe(error)))
+            return
+        if self.closed:
+            return
+        left = self.history.never_asked()
+        if left is not None:
+            self.misfit(recorded=f"{left.type} of {left.step_id!r} (event {left.seq})", asked="the end of the workflow", line="")
+        else:
+            self._finish(_COMPLETED, "run_completed", f'{{"output":{text}}}')
+
+    def all_wait(self) -> bool:
+        """Tell whether no task of the run can go on by itself."""
+        if self.closed or self.bodies or self._timing_out or self._taken_timeouts:
+            return False
+        for task in self._tasks:
+            wait = self.waits.get(task)
+            if wait is not None:
+                if not wait.is_open:
+                    return False
+            elif not task.done() and task not in self.joining and not tasks.waits_for_tasks(task):
+                return False
+        return True
+
+    # -- ending
+
+    def _finish(self, status: int, event_type: str, payload: str) -> None:
+        self._close("over")
+        final = Final(status, NewEvent(event_type, "", "", payload, self.time()))
+        self._say_last(Progress(run_id=self.run_id, turn=self.turn, events=[], mailbox_consumed=self._mailbox_seen, final=final))
+
+    def break_circuit(self, error: CircuitBreakerError) -> None:
+        """End the run here and now: one of its limits is reached."""
+        if not self.closed:
+            self._finish(_FAILED, "run_failed", failure_payload(describe(error)))
+
+    def _deadline_passed(self) -> None:
+        self.break_circuit(ExecutionTimeoutError("the run's execution timeout is over"))
+
+    def misfit(self, *, recorded: str, asked: str, line: str) -> None:
+        """The code does not fit the history: write nothing, let go of the run, to be tried again later."""
+        if self.closed:
+            return
+        text = misfit_text(recorded, asked, line)
+        _log.error("run %s of workflow %s waits for code that fits. %s", self.run_id, self.assignment.workflow, text)
+        self._close("misfit")
+        self.outbox.drop()
+        due_ms = self.time() + misfit_delay_ms(self.assignment.tries)
+        let_go = Waiting(waiting_text("code", text, due_ms, 0), due_ms)
+        progress = Progress(run_id=self.run_id, turn=self.turn, events=[], mailbox_consumed=0, suspend=let_go, misfit=True)
+        self._say_last(progress)
+
+    def release(self) -> None:
+        """Hand the run back, due at once, with all that is recorded so far. Bodies under way are cancelled, unrecorded."""
+        if self.closed or (self._taken is not None and self._taken.suspend is not None):
+            return  # it is being let go of anyway
+        if self.bodies:
+            self._close("drained")
+        else:
+            self._put_away("released")
+        self._say_last(Progress(run_id=self.run_id, turn=self.turn, events=[], mailbox_consumed=self._mailbox_seen, release=True))
+
+    def drain(self) -> None:
+        """Hand the run back as soon as no body of it is under way; no more start."""
+        self.is_draining = True
+        if not self.bodies:
+            self.release()
+
+    def _say_last(self, progress: Progress) -> None:
+        self._last_word = progress
+        self.offer()
+
+    def interrupt(self, reason: str) -> None:
+        """See ``Held.interrupt``."""
+        if not self.closed:
+            self._close(reason)
+        self._leave()
+
+    def _leave(self) -> None:
+        self.outbox.drop()
+        self._last_word = None
+        self._is_offered = True  # nothing is offered any more
+        self.host.ended(self)
+
+    def _close(self, reason: str) -> None:
+        """Stop all branches where they are: they see ``CancelledError``, and their durable calls do nothing any more."""
+        self._stop(reason)
+        me = asyncio.current_task() if self._loop.is_running() else None
+        for task in list(self._tasks):
+            if task is not me and not task.done():
+                task.cancel()
+
+    def _stop(self, reason: str) -> None:
+        self.closed = reason
+        self.root.close()
+        self.rest.stop()
+        if self._deadline is not None:
+            self._deadline.cancel()
+        for wait in self.waits.values():
+            wait.stop()
+
+    def _put_away(self, reason: str) -> None:
+        """Throw all branches away where they wait: they see ``GeneratorExit``."""
+        self._stop(reason)
+        for error in tasks.throw_away(list(self._tasks.items())):
+            _log.warning("run %s: its code raised %r while it was put away", self.run_id, error)
+
+    # -- recording
+
+    def now_ms(self) -> int:
+        """Return the store's time."""
+        return self.host.now_ms()
+
+    def time(self) -> int:
+        """Return the time for the next event: the store's, but never before the last time in this run."""
+        self._last_ms = max(self._last_ms, self.host.now_ms())
+        return self._last_ms
+
+    def record(self, event: NewEvent, *, is_step_outcome: bool = False) -> None:
+        """Put an event into the outbox."""
+        outbox = self.outbox
+        outbox.events.append(event)
+        if is_step_outcome:
+            outbox.has_outcome = True
+        if not self._is_offered and self._taken is None:
+            self.offer()
+
+    def offer(self) -> None:
+        """Tell the session that there is something to take."""
+        if not self._is_offered and self._taken is None:
+            self._is_offered = True
+            self.host.offer(self)
+
+    async def before_body(self) -> bool:
+        """Return when the body of a step may start; False if the run is no longer held, or handed back soon, and it must not."""
+        if not self.outbox.is_clean:
+            await self.outbox.flushed()
+        if not self.host.may_start():
+            await self.host.until_may_start()
+        room = self.assignment.max_events - 1 - self._seq - self.outbox.count
+        while room - self.bodies <= 0 and not self.closed:
+            # What is under way may still be recorded; only when that has filled the history is this body one too many.
+            if room <= 0 or not self.bodies:
+                self.break_circuit(max_events_error(self.assignment.max_events))
+                return False
+            if self._body_ended is None:
+                self._body_ended = self._loop.create_future()
+            await asyncio.shield(self._body_ended)
+            room = self.assignment.max_events - 1 - self._seq - self.outbox.count
+        return not self.closed and not self.is_draining
+
+    def body_ended(self) -> None:
+        """A body is no longer under way."""
+        self.bodies -= 1
+        if self.is_draining and not self.bodies:
+            # After the outcome of this very body is in the outbox.
+            self._loop.call_soon(self.drain)
+        if self._body_ended is not None:
+            self._body_ended.set_result(None)
+            self._body_ended = None
+
+    def take(self) -> Progress | None:
+        """See ``Held.take``."""
+        self._is_offered = False
+        progress = self._last_word
+        if progress is None:
+            suspend = self.rest.suspension()
+            waiting = None if suspend else self.rest.to_show()
+            timeouts, self._timing_out = [wait for wait in self._timing_out if wait.is_open], []
+            if not (self.outbox.events or timeouts or suspend or waiting):
+                return None
+            progress = Progress(run_id=self.run_id, turn=self.turn, events=[], mailbox_consumed=self._mailbox_seen)
+            progress.suspend, progress.waiting = suspend, waiting
+            if timeouts:
+                at_ms = self.time()
+                for wait in timeouts:
+                    wait.is_timing_out = True
+                progress.quiet = [timeout_event(wait, at_ms) for wait in timeouts]
+                self._taken_timeouts = timeouts
+        progress.events, progress.consumed, progress.has_outcome = self.outbox.take()
+        self._taken = progress
+        return progress
+
+    def settled(self, outcome: Outcome) -> None:
+        """See ``Held.settled``."""
+        taken, self._taken = self._taken, None
+        if taken is None or self.closed in {"lost", "evicted"}:
+            return
+        if isinstance(outcome, Refused):
+            self._refused(taken, outcome)
+            return
+        self._seq = outcome.seq
+        if taken is self._last_word:
+            self._leave()
+            return
+        if taken.suspend is not None:
+            if outcome.quiet:
+                self._put_away("evicted")
+                self._leave()
+                return
+            self.rest.refused()
+        timeouts, self._taken_timeouts = self._taken_timeouts, []
+        for wait in timeouts:
+            wait.is_timing_out = False
+            if outcome.quiet:
+                wait.end(woken=False)
+            elif self.history.has_signal(wait.name):
+                wait.end(woken=True)
+            else:
+                self._timing_out.append(wait)
+        self.outbox.committed()
+        if self.is_draining and not self.bodies:
+            self.drain()
+        waiting, self._after_suspend = self._after_suspend, []
+        for then in waiting:
+            self.wake(then)
+        if self._last_word or self.outbox.events or self._timing_out:
+            self.offer()
+
+    def _refused(self, taken: Progress, outcome: Refused) -> None:
+        if outcome.reason != "limit":
+            self.interrupt("lost")
+            return
+        room = max(0, self.assignment.max_events - 1 - outcome.seq)
+        error = failure_payload(describe(max_events_error(self.assignment.max_events)))
+        if not self.closed:
+            self._close("over")
+        self.outbox.drop()
+        self._last_word = Progress(
+            run_id=self.run_id, turn=self.turn, events=[], mailbox_consumed=taken.mailbox_consumed - len(taken.consumed),
+            final=Final(_FAILED, NewEvent("run_failed", "", "", error, self.time())),
+        )  # fmt: skip
+        self.outbox.events = taken.events[:room]
+        self.offer()
+
+    # -- waiting
+
+    def call_at(self, when_ms: int, callback: Callable[[], None]) -> Alarm:
+        """Call back at a time of the store's clock."""
+        return self.host.call_at(when_ms, callback)
+
+    def rests(self) -> bool:
+        """All branches wait."""
+        return self.host.rests(self)
+
+    def wake(self, then: Callable[[], None]) -> None:
+        """Go on with ``then`` when there is room, and not while the run is being let go of."""
+        if self.closed:
+            return
+        if self._taken is not None and self._taken.suspend is not None:
+            self._after_suspend.append(then)
+        else:
+            self.host.wake(self, lambda: self._woken(then))
+
+    def _woken(self, then: Callable[[], None]) -> None:
+        if not self.closed:
+            self.rest.end()
+            then()
+            self.rest.look()
+
+    def time_out(self, wait: Wait) -> None:
+        """Record that a wait's time is over, unless a message is in the mailbox already."""
+        self._timing_out.append(wait)
+        self.offer()
+
+    def deliver(self, messages: Sequence[Message]) -> None:
+        """See ``Held.deliver``."""
+        if messages and messages[-1].mailbox_seq > self._mailbox_seen:
+            self.wake(lambda: self._transcribe(messages))
+
+    def _transcribe(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            if message.mailbox_seq != self._mailbox_seen + 1:
+                continue
+            self._mailbox_seen = message.mailbox_seq
+            self.outbox.consumed.append((message.mailbox_seq, message.message_id))
+            at_ms = self.time()
+            self.record(NewEvent("signal_received", "", message.name, received(message), at_ms))
+            self.history.add_signal(message.name, Signal(message.mailbox_seq, message.payload, at_ms))
+            self.signalled(message.name)
+
+    def signalled(self, name: str) -> None:
+        """Wake the first branch that waits for a signal of this name."""
+        for wait in self.waits.values():
+            if wait.is_open and wait.kind == "signal" and wait.name == name and not wait.is_timing_out:
+                wait.end(woken=True)
+                return
+
+
+Here: TypeAlias = Branch[Execution]
+Body: TypeAlias = Callable[[Execution], Coroutine[Any, Any, Any]]

@@ -1,0 +1,53 @@
+"""The words in which a run's failures are recorded and told. Pure."""
+
+import inspect
+from typing import Final
+
+import msgspec
+
+from stepwell.errors import MaxEventsError
+from stepwell.execution.call import FailureRecord, printable
+
+_HERE: Final = __file__.rsplit("execution", 1)[0]
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class _Failure(msgspec.Struct):
+    error: FailureRecord
+
+
+_decode: Final = msgspec.json.Decoder(_Failure).decode
+
+
+def failure_payload(record: FailureRecord) -> str:
+    """Return the payload of ``run_failed`` and of ``step_failed``: ``{"error": {...}}``."""
+    return _encode(_Failure(record)).decode()
+
+
+def recorded_failure(payload: str) -> FailureRecord:
+    """Read it back."""
+    return _decode(payload).error
+
+
+def max_events_error(max_events: int) -> MaxEventsError:
+    """Return the error of a run whose history is full."""
+    return MaxEventsError(f"the run's history has reached its limit of {max_events} events (max_events)")
+
+
+def misfit_text(recorded: str, asked: str, line: str) -> str:
+    """Say how code and history differ."""
+    where = f" at {line}" if line else ""
+    return printable(f"NonDeterminismError: the history records {recorded}; the code asked for {asked}{where}", 1_000)
+
+
+def misfit_delay_ms(tries: int) -> int:
+    """Return how long to wait before code that did not fit is tried again: from one second, doubled each time, to five minutes."""
+    return min(1_000 * 2 ** min(tries, 16), 300_000)
+
+
+def user_line() -> str:
+    """Return ``file:line`` of the nearest caller outside of stepwell."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code.co_filename.startswith(_HERE):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""

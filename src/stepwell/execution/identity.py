@@ -1,0 +1,38 @@
+"""Who an operation is: the path of its branch, its kind, its name, and an ordinal.
+
+``fetch-user``, ``process-item#3``, ``parallel#0/2/resize``, ``~1/charge@order-17``, ``signal:approve``. Identities are keys, not
+positions: code may move or gain operations while runs are in flight. Text only; nothing here runs anything.
+"""
+
+import random
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Final
+
+KINDS: Final = ("sleep", "signal", "race", "random", "uuid4", "hook", "child", "state", "patch", "event")
+"""Kinds of operations other than steps; each prefixes its name with ``kind:``."""
+
+_ESCAPES = str.maketrans({"%": "%25", "#": "%23", "/": "%2F", "~": "%7E", "@": "%40"})
+
+
+@lru_cache(maxsize=10_000)
+def step_key(name: str) -> str:
+    """Return the name of a step as it stands in identities, where ``# / ~ @ %`` mean something else."""
+    key = name.translate(_ESCAPES)
+    kind, colon, rest = key.partition(":")
+    return f"{kind}%3A{rest}" if colon and kind in KINDS else key
+
+
+def operation_key(kind: str, name: str = "") -> str:
+    """Return the key of an operation that is not a step, without its ordinal."""
+    return f"{kind}:{name.translate(_ESCAPES)}"
+
+
+def derived_random(seed: str, identity: str) -> random.Random:
+    """Return a generator that gives one run the same numbers at the same call, for ever."""
+    return random.Random(derived_int(seed, identity))  # noqa: S311 - replayable, not secret
+
+
+def derived_int(seed: str, identity: str) -> int:
+    """Return 128 bits that depend on the run's seed and the call's identity, and on nothing else."""
+    return int.from_bytes(blake2b(f"{seed}\0{identity}".encode(), digest_size=16).digest())

@@ -1,0 +1,66 @@
+"""What a run has to record and has not committed yet, and who waits for that.
+
+Two generations: what the session has taken and is committing, and what has come since.
+"""
+
+import asyncio
+
+from stepwell.progress import NewEvent
+
+
+class Outbox:
+    """The uncommitted events of one run."""
+
+    def __init__(self) -> None:
+        self.events: list[NewEvent] = []
+        self.consumed: list[tuple[int, str]] = []
+        self.has_outcome = False
+        self.is_committing = False
+        self.committing_count = 0
+        self._loop = asyncio.get_running_loop()
+        self._barriers: list[asyncio.Future[None]] = []
+        self._committing_barriers: list[asyncio.Future[None]] = []
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether everything is committed."""
+        return not self.events and not self.is_committing
+
+    @property
+    def count(self) -> int:
+        """How many events are not known to be committed."""
+        return len(self.events) + self.committing_count
+
+    async def flushed(self) -> None:
+        """Return when all that is in here now is committed; never, if it never is."""
+        if self.events:
+            barriers = self._barriers
+        elif self.is_committing:
+            barriers = self._committing_barriers
+        else:
+            return
+        barrier = self._loop.create_future()
+        barriers.append(barrier)
+        await barrier
+
+    def take(self) -> tuple[list[NewEvent], list[tuple[int, str]], bool]:
+        """Hand over the events, the messages they consume, and whether a step's outcome is among them."""
+        taken = self.events, self.consumed, self.has_outcome
+        self.committing_count = len(self.events)
+        self.events, self.consumed, self.has_outcome = [], [], False
+        self.is_committing = True
+        self._committing_barriers, self._barriers = self._barriers, []
+        return taken
+
+    def committed(self) -> None:
+        """What was taken is committed: those who waited for it go on."""
+        self.is_committing = False
+        self.committing_count = 0
+        barriers, self._committing_barriers = self._committing_barriers, []
+        for barrier in barriers:
+            if not barrier.done():
+                barrier.set_result(None)
+
+    def drop(self) -> None:
+        """Forget everything; who waits is left waiting, to be cancelled with its task."""
+        self.events, self.consumed, self.has_outcome = [], [], False

@@ -1,0 +1,309 @@
+"""One step: its recorded outcome if there is one; else its attempts, and the record of how they ended."""
+
+import asyncio
+import inspect
+import logging
+import random
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from stepwell import codec
+from stepwell.durations import parse_ms
+from stepwell.errors import (
+    NonRetryableError,
+    StepFailed,
+    StepInterrupted,
+    StepTimeout,
+    StepwellError,
+    ValidationError,
+)
+from stepwell.execution.branch import StepScope, current
+from stepwell.execution.call import FailureRecord, call, describe
+from stepwell.execution.executor import Execution, Here
+from stepwell.execution.failures import recorded_failure, user_line
+from stepwell.execution.here import branch_here, gone
+from stepwell.execution.history import Record
+from stepwell.execution.rest import Wait
+from stepwell.progress import NewEvent, StoredEvent
+
+_log: Final = logging.getLogger("stepwell.execution")
+_DELAY_MAX_MS: Final = 365 * 86_400_000
+_HAPPENED: Final = "the step's effect has happened"
+_SCALARS: Final = frozenset({type(None), bool, int, str})
+
+
+class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """When to try a step again. Delays in milliseconds."""
+
+    retries: int = 0
+    delay_ms: int = 1000
+    backoff: float = 1.0
+    delay_max_ms: int | None = None
+    jitter: float = 0.0
+    retry_on: type[BaseException] | tuple[type[BaseException], ...] = Exception
+
+
+class StepSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What a step is: its name, its function, and its options."""
+
+    name: str
+    fn: Callable[..., Any]
+    policy: RetryPolicy
+    timeout_ms: int | None
+    on_error: Callable[[Exception], Any] | None
+    key: str | None
+    at_most_once: bool
+    returns: Any
+    """What to decode the result into; None for plain JSON."""
+    skips: int = 0
+    """How many leading arguments are not part of the step's identity: the instance, for a method."""
+
+
+class _Completed(msgspec.Struct):
+    result: msgspec.Raw
+
+
+class _Retrying(msgspec.Struct, rename="camel"):
+    attempt: int
+    next_at: int
+
+
+class _Print(msgspec.Struct):
+    fingerprint: str = ""
+
+
+_completed: Final = msgspec.json.Decoder(_Completed).decode
+_retrying: Final = msgspec.json.Decoder(_Retrying).decode
+_print: Final = msgspec.json.Decoder(_Print).decode
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def delay_before(retry: int, policy: RetryPolicy, *, jitter: float, asked_ms: int | None = None) -> int:
+    """Return how many milliseconds to wait before a retry.
+
+    Args:
+        retry: The retry about to be made; the first is 1.
+        jitter: A number in [0, 1): how much of the policy's jitter, a fraction of the delay, is added.
+        asked_ms: What the error's ``retry_after`` asked for; it replaces the computed delay.
+    """
+    if asked_ms is not None:
+        return min(asked_ms, _DELAY_MAX_MS)
+    longest = _DELAY_MAX_MS if policy.delay_max_ms is None else policy.delay_max_ms
+    try:
+        delay = min(policy.delay_ms * policy.backoff ** (retry - 1), longest)
+    except OverflowError:
+        delay = longest
+    return int(min(delay * (1 + policy.jitter * jitter), longest))
+
+
+async def run_step(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Return the recorded result of a step, or run and record it. Outside of a workflow's branches it just runs.
+
+    Raises:
+        StepFailed: The last attempt failed, now or when it was recorded.
+    """
+    branch = branch_here()
+    if branch is None:
+        return await call(spec.fn, args, kwargs, None)
+    execution = branch.execution
+    if execution.closed or branch.is_closed:
+        return gone(branch)
+    identity = branch.step(spec.name, spec.key)
+    fingerprint = codec.fingerprint(args[spec.skips :], kwargs)
+    record = execution.history.ask(identity)
+    attempt = 1
+    if record is not None:
+        await _check_fingerprint(execution, record, fingerprint)
+        if record.outcome is not None:
+            branch.now_ms = record.outcome.at_ms
+            return _replayed(spec, record.outcome)
+        if await _interrupted(spec, branch, record):
+            raise StepInterrupted(spec.name, type="StepInterrupted", message=_INTERRUPTED, attempts=1)
+        if record.retrying is not None:
+            before = _retrying(record.retrying.payload)
+            attempt = before.attempt + 1
+            await _until(execution, spec.name, before.next_at)
+    tail = f',"fingerprint":"{fingerprint}"' if fingerprint else ""
+    if record is None and execution.history.is_ahead(branch.path):
+        tail += ',"inserted":true'
+    return await _attempts(spec, branch, identity, attempt, tail, args, kwargs)
+
+
+_INTERRUPTED: Final = "its process was lost while the body was under way, and at_most_once steps are not run again"
+
+
+async def _interrupted(spec: StepSpec, branch: Here, record: Record) -> bool:
+    """Record that an at-most-once step was under way when its process was lost, if it was."""
+    began = record.began
+    if not spec.at_most_once or began is None or (record.retrying is not None and record.retrying.seq > began.seq):
+        return False
+    failure = FailureRecord(type="StepInterrupted", message=_INTERRUPTED, kinds=_INTERRUPTED_KINDS, step=spec.name)
+    payload = f'{{"error":{_encode(failure).decode()}}}'
+    at_ms = branch.now_ms = branch.execution.time()
+    branch.execution.record(NewEvent("step_interrupted", record.identity, spec.name, payload, at_ms), is_step_outcome=True)
+    return True
+
+
+_INTERRUPTED_KINDS: Final = ("stepwell.errors.StepInterrupted", "stepwell.errors.StepFailed", "stepwell.errors.StepwellError", "Exception")
+
+
+async def _check_fingerprint(execution: Execution, record: Record, fingerprint: str) -> None:
+    event = record.outcome or record.retrying or record.began
+    before = _print(event.payload).fingerprint if event is not None else ""
+    if event is not None and before and fingerprint and before != fingerprint:
+        recorded = f"step {record.identity!r} with other arguments (event {event.seq}, fingerprint {before})"
+        asked = f"step {record.identity!r} with the fingerprint {fingerprint}"
+        execution.misfit(recorded=recorded, asked=asked, line=user_line())
+        await for_ever()
+
+
+async def for_ever() -> None:
+    """Wait for the end of this branch: user code must not see why."""
+    await asyncio.get_running_loop().create_future()
+
+
+def _replayed(spec: StepSpec, outcome: StoredEvent) -> Any:
+    if outcome.type == "step_completed":
+        return _decode(bytes(_completed(outcome.payload).result).decode(), spec.returns)
+    failure = recorded_failure(outcome.payload)
+    raise failure.as_step_failed(StepInterrupted if outcome.type == "step_interrupted" else StepFailed)
+
+
+def _decode(text: str, kind: Any) -> Any:
+    if kind is None:
+        return codec.decode(text)
+    try:
+        return codec.decode(text, kind)
+    except ValidationError:
+        # The annotation does not say what the function returns; live and replayed alike, the plain value is the result then.
+        return codec.decode(text)
+
+
+async def _until(execution: Execution, name: str, due_ms: int) -> None:
+    if due_ms > execution.now_ms():
+        await Wait(execution, "retry", name, due_ms=due_ms).over()
+
+
+async def _attempts(
+    spec: StepSpec, branch: Here, identity: str, attempt: int, tail: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    execution = branch.execution
+    field = f"result of step {spec.name!r}"
+    while True:
+        if spec.at_most_once:
+            execution.record(NewEvent("step_started", identity, spec.name, f'{{"attempt":{attempt}{tail}}}', execution.time()))
+        if not await execution.before_body() or branch.is_closed:
+            await for_ever()
+        scope = StepScope(execution.run_id, identity, spec.name, attempt, execution.now_ms(), tail)
+        failure, happened, text = await _attempt(spec, execution, scope, args, kwargs), False, ""
+        if type(failure) is _Result:
+            try:
+                text = codec.encode(failure.value, field=field, limit_bytes=execution.host.payload_bytes_max)
+            except StepwellError as error:
+                failure, happened = error, True
+        if execution.closed or branch.is_closed:
+            return gone(branch)
+        if type(failure) is _Result:
+            at_ms = branch.now_ms = execution.time()
+            took = max(0, at_ms - scope.started_ms)
+            payload = f'{{"result":{text},"attempt":{attempt},"startedAt":{scope.started_ms},"durationMs":{took}{tail}}}'
+            execution.record(NewEvent("step_completed", identity, spec.name, payload, at_ms), is_step_outcome=True)
+            value = failure.value
+            return value if spec.returns is None and type(value) in _SCALARS else _decode(text, spec.returns)
+        assert isinstance(failure, BaseException)
+        await _failed(spec, branch, scope, failure, happened=happened)
+        attempt += 1
+
+
+class _Result:
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+async def _attempt(
+    spec: StepSpec, execution: Execution, scope: StepScope, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> _Result | BaseException:
+    """Run the body once. An exception is returned, so that what is raised later has no other context live than replayed."""
+    bodies, threads = execution.host.bodies, execution.host.threads
+    execution.bodies += 1
+    bodies[scope] = execution
+    token = current.set(scope)
+    try:
+        if spec.timeout_ms is None:
+            return _Result(await call(spec.fn, args, kwargs, threads))
+        limit = asyncio.timeout(spec.timeout_ms / 1000)
+        try:
+            async with limit:
+                return _Result(await call(spec.fn, args, kwargs, threads))
+        except TimeoutError as error:
+            if limit.expired():
+                return StepTimeout(f"attempt {scope.attempt} of step {spec.name!r} took longer than {spec.timeout_ms} ms")
+            return error
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
+        if _is_cancelled(error):
+            raise
+        return error
+    finally:
+        current.reset(token)
+        bodies.pop(scope, None)
+        execution.body_ended()
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
+async def _failed(spec: StepSpec, branch: Here, scope: StepScope, error: BaseException, *, happened: bool) -> None:
+    """Record a failed attempt. Returns when it is time for the next.
+
+    Raises:
+        StepFailed: It was the last.
+    """
+    execution, attempt, policy = branch.execution, scope.attempt, spec.policy
+    record = describe(error, remark=_HAPPENED if happened else "")
+    record = msgspec.structs.replace(record, step=spec.name, attempts=attempt)
+    may_retry = isinstance(error, policy.retry_on) and not isinstance(error, NonRetryableError) and not happened
+    took = max(0, execution.now_ms() - scope.started_ms)
+    rest = f'"attempt":{attempt},"startedAt":{scope.started_ms},"durationMs":{took}{scope.tail}'
+    if may_retry and attempt <= policy.retries:
+        at_ms = branch.now_ms = execution.time()
+        due_ms = at_ms + delay_before(attempt, policy, jitter=random.random(), asked_ms=_retry_after(error))  # noqa: S311
+        payload = f'{{"error":{_encode(record).decode()},"nextAt":{due_ms},{rest}}}'
+        execution.record(NewEvent("step_retrying", scope.step_id, spec.name, payload, at_ms))
+        await _until(execution, spec.name, due_ms)
+        return
+    if spec.on_error is not None and isinstance(error, Exception):
+        await _tell(spec.on_error, error, spec.name)
+        if execution.closed or branch.is_closed:
+            await for_ever()
+    at_ms = branch.now_ms = execution.time()
+    payload = f'{{"error":{_encode(record).decode()},{rest}}}'
+    execution.record(NewEvent("step_failed", scope.step_id, spec.name, payload, at_ms), is_step_outcome=True)
+    raise record.as_step_failed()
+
+
+async def _tell(on_error: Callable[[Exception], Any], error: Exception, name: str) -> None:
+    try:
+        told = on_error(error)
+        if inspect.isawaitable(told):
+            await told
+    except Exception:
+        _log.exception("on_error of step %r raised; the step's own error stands", name)
+
+
+def _retry_after(error: BaseException) -> int | None:
+    asked = getattr(error, "retry_after", None)
+    if asked is None:
+        return None
+    try:
+        return parse_ms(asked, bare="s", field="retry_after")
+    except ValidationError:
+        _log.warning("retry_after=%r of %s is no duration", asked, type(error).__name__)
+        return None

@@ -1,0 +1,102 @@
+"""Durable sleeps and waits for signals, as a workflow calls them."""
+
+from stepwell import codec
+from stepwell.errors import SignalTimeout
+from stepwell.execution.executor import Here
+from stepwell.execution.here import gone
+from stepwell.execution.history import Signal
+from stepwell.execution.rest import Wait
+from stepwell.execution.steps import for_ever
+from stepwell.progress import NewEvent, StoredEvent
+
+
+async def sleep_until(branch: Here, due_ms: int | None, duration_ms: int = 0) -> None:
+    """Sleep until a time, or for a duration from now on. What is over already is not recorded."""
+    execution = branch.execution
+    if execution.closed or branch.is_closed:
+        return gone(branch)
+    identity = branch.operation("sleep")
+    record = execution.history.ask(identity)
+    if record is not None and record.outcome is not None:
+        branch.now_ms = record.outcome.at_ms
+        return None
+    if record is not None and record.began is not None:
+        until = codec.decode(record.began.payload)["until"]
+    else:
+        now = execution.time()
+        until = now + duration_ms if due_ms is None else due_ms
+        if until <= now:
+            return None
+        execution.record(NewEvent("sleep_started", identity, "", _until(branch, until), now))
+    if until > execution.now_ms():
+        await Wait(execution, "sleep", due_ms=until).over()
+    if execution.closed or branch.is_closed:
+        await for_ever()
+    branch.now_ms = execution.time()
+    execution.record(NewEvent("sleep_completed", identity, "", f'{{"until":{until}}}', branch.now_ms))
+    return None
+
+
+async def wait_for_signal(branch: Here, name: str, timeout_ms: int | None) -> str:
+    """Return the payload, a JSON text, of the next signal of this name.
+
+    Raises:
+        SignalTimeout: None was stored in time.
+    """
+    execution = branch.execution
+    if execution.closed or branch.is_closed:
+        gone(branch)
+        await for_ever()
+    identity = branch.operation("signal", name)
+    record = execution.history.ask(identity)
+    outcome = record.outcome if record is not None else None
+    if outcome is not None:
+        branch.now_ms = outcome.at_ms
+        return _recorded(branch, name, outcome)
+    due_ms = None
+    if record is not None and record.began is not None:
+        due_ms = int(codec.decode(record.began.payload)["until"])
+    elif timeout_ms is not None and not execution.history.has_signal(name):
+        now = execution.time()
+        due_ms = now + timeout_ms
+        execution.record(NewEvent("sleep_started", identity, name, _until(branch, due_ms), now))
+    while True:
+        if execution.closed or branch.is_closed:
+            await for_ever()
+        signal = execution.history.take_signal(name)
+        if signal is not None:
+            break
+        wait = Wait(execution, "signal", name, due_ms=due_ms, timeout_id=identity)
+        woken = False
+        try:
+            woken = await wait.over()
+        finally:
+            # A branch that is cancelled after it was woken passes the signal on to the next that waits for one.
+            if not woken and execution.history.has_signal(name) and not execution.closed:
+                execution.signalled(name)
+        if not woken:
+            branch.now_ms = execution.time()
+            raise _timed_out(name)
+    branch.now_ms = max(branch.now_ms, signal.at_ms)
+    if execution.is_branched:
+        payload = f'{{"signal":{signal.mailbox_seq}}}'
+        branch.now_ms = execution.time()
+        execution.record(NewEvent("race_won", identity, name, payload, branch.now_ms))
+    return signal.payload
+
+
+def _recorded(branch: Here, name: str, outcome: StoredEvent) -> str:
+    if outcome.type == "signal_timed_out":
+        raise _timed_out(name)
+    signal: Signal | None = branch.execution.history.take_recorded_signal(name, outcome)
+    assert signal is not None, "a signal that a wait is recorded to have taken is in the history"
+    return signal.payload
+
+
+def _timed_out(name: str) -> SignalTimeout:
+    return SignalTimeout(f"no signal {name!r} arrived in time", name=name)
+
+
+def _until(branch: Here, until_ms: int) -> str:
+    inserted = ',"inserted":true' if branch.execution.history.is_ahead(branch.path) else ""
+    return f'{{"until":{until_ms}{inserted}}}'

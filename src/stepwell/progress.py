@@ -1,0 +1,154 @@
+"""What passes between an executor of runs and the engine that stores them: the words of the worker's half of ``engine/api``.
+
+Payloads are JSON texts here; neither side of this border looks into them twice. Times are ms since 1970 UTC.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, TypeAlias
+
+import msgspec
+
+
+class NewEvent(NamedTuple):
+    """An event that is not numbered yet: the store gives it its ``seq`` in the commit."""
+
+    type: str
+    step_id: str
+    name: str
+    payload: str
+    at_ms: int
+
+
+class StoredEvent(NamedTuple):
+    """An event of a history."""
+
+    seq: int
+    type: str
+    step_id: str
+    name: str
+    payload: str
+    at_ms: int
+
+
+class Message(NamedTuple):
+    """One message of a run's mailbox, in the order of ``mailbox_seq`` from 1."""
+
+    mailbox_seq: int
+    kind: str
+    name: str
+    message_id: str
+    payload: str
+    at_ms: int
+
+
+class Assignment(msgspec.Struct, kw_only=True):
+    """A run that this session now owns, with all that is recorded of it."""
+
+    run_id: str
+    turn: int
+    workflow: str
+    version: str
+    attempt: int
+    parent_run_id: str | None
+    tags: list[str]
+    input: str
+    seed: str
+    max_events: int
+    seq: int
+    started_at_ms: int
+    deadline_ms: int | None
+    tries: int
+    """How often in a row its code did not fit its history."""
+    mailbox_consumed: int
+    history: Sequence[StoredEvent]
+    """In order; empty for a run that was created in this very commit."""
+    messages: Sequence[Message]
+    """Those not transcribed yet."""
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """The text for ``runs.waiting_for``, and when the run is due at the latest (None: only a message wakes it)."""
+
+    text: str
+    wake_at_ms: int | None
+
+
+class Final(msgspec.Struct, frozen=True):
+    """The run ends with this event, which comes last."""
+
+    status: int
+    event: NewEvent
+
+
+class Progress(msgspec.Struct, kw_only=True):
+    """All that one run has to record, in one go. The store does the whole of it, or refuses the whole of it.
+
+    ``quiet`` events and ``suspend`` are done only if every message in the store's mailbox is transcribed by then, this
+    progress included; the rest is done all the same.
+    """
+
+    run_id: str
+    turn: int
+    events: list[NewEvent]
+    mailbox_consumed: int
+    """How far the mailbox is transcribed, this progress included."""
+    consumed: list[tuple[int, str]] = []
+    """``(mailbox_seq, message_id)`` of each message that is transcribed here."""
+    quiet: list[NewEvent] = []
+    has_outcome: bool = False
+    """Whether a step's outcome is among the events: it proves that the run does not just kill its workers."""
+    waiting: Waiting | None = None
+    """Shown while the run is kept."""
+    suspend: Waiting | None = None
+    """The run lets go of its owner."""
+    misfit: bool = False
+    """With ``suspend``: the code does not fit the history. ``tries`` is raised, and unread messages are no reason to stay."""
+    release: bool = False
+    """The run is handed back, due at once: a drain."""
+    final: Final | None = None
+
+
+class Recorded(NamedTuple):
+    """A progress was committed. ``quiet`` tells whether its quiet part was; ``seq`` is the number of the last event."""
+
+    seq: int
+    mailbox_seq: int
+    quiet: bool
+
+
+class Refused(NamedTuple):
+    """A progress was refused as a whole.
+
+    ``reason`` is ``"guard"`` (the run is over, or another's now), ``"limit"`` (``max_events``; ``seq`` is where the history
+    stands), or ``"message"`` (the mailbox is not what the progress believes).
+    """
+
+    reason: str
+    seq: int
+
+
+Outcome: TypeAlias = Recorded | Refused
+
+
+class Held(Protocol):
+    """A run in an executor's hands, as its session sees it."""
+
+    run_id: str
+    turn: int
+    deadline_ms: int | None
+
+    def take(self) -> Progress | None:
+        """Hand over what is to be recorded. The next is asked for after ``settled``."""
+        ...
+
+    def settled(self, outcome: Outcome) -> None:
+        """What was taken is committed, or refused."""
+        ...
+
+    def deliver(self, messages: Sequence[Message]) -> None:
+        """New messages, in order; some may be known already."""
+        ...
+
+    def interrupt(self, reason: str) -> None:
+        """The run is no longer this session's (``"cancelled"``, ``"lost"``, ``"fenced"``, ``"closed"``): drop it, write nothing."""
+        ...

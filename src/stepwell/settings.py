@@ -1,0 +1,89 @@
+"""Every knob, with unit, default and bound; and the only reader of the environment."""
+
+import os
+from typing import Annotated, Self
+
+import msgspec
+from msgspec import Meta
+
+from stepwell.errors import ValidationError
+
+_Positive = Annotated[int, Meta(ge=1)]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a node behaves. Each can be set by ``STEPWELL_<NAME>`` in the environment."""
+
+    payload_bytes_max: _Positive = 1024 * 1024
+    """An input, result, signal or event payload: its JSON text in UTF-8."""
+    depth_max: _Positive = 100
+    """How deep a value may nest."""
+    max_events: Annotated[int, Meta(ge=3)] = 50_000
+    """Events in one run's history, unless the workflow or the trigger says otherwise."""
+    messages_max: _Positive = 10_000
+    """Messages that wait in one run's mailbox."""
+    lease_ms: Annotated[int, Meta(ge=200)] = 5_000
+    """How long a node that says nothing counts as alive."""
+    poll_ms: _Positive = 2_000
+    """How often a node asks the store what there is to do, when nothing tells it sooner."""
+    watch_ms: _Positive = 20
+    """How often a node looks whether another process has written to the same SQLite file."""
+    keep_ms: Annotated[int, Meta(ge=0)] = 5_000
+    """How long a waiting run is kept in memory before it is evicted; a wait known to be longer is evicted at once."""
+    kept_max: Annotated[int, Meta(ge=0)] = 2_000
+    """How many waiting runs are kept in memory."""
+    waiting_shown_ms: _Positive = 100
+    """How soon after a run begins to wait its row says so."""
+    step_started_ms: _Positive = 200
+    """A step that runs longer than this is recorded as started."""
+    patience_ms: _Positive = 10_000
+    """How long a call waits for a store that does not answer, before ``UnavailableError``."""
+    batch_operations_max: _Positive = 2_000
+    """Operations in one commit."""
+    batch_bytes_max: _Positive = 16 * 1024 * 1024
+    """Payload bytes in one commit, roughly."""
+    queue_operations_max: _Positive = 20_000
+    """Operations that wait for a commit; beyond it callers wait."""
+    threads_max: _Positive = 64
+    """Threads of a worker for steps that are plain functions."""
+    quarantine_alone: _Positive = 3
+    """From this many losses of its worker without a new step on, such a run executes one at a time per node."""
+    quarantine_pause: _Positive = 5
+    """After this many losses without a new step the run is paused."""
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Read ``STEPWELL_*``.
+
+        Raises:
+            ValidationError: A value that is no number or out of its bound. ``field`` is the variable's name.
+        """
+        given: dict[str, int] = {}
+        for name in cls.__struct_fields__:
+            variable = f"STEPWELL_{name.upper()}"
+            text = os.environ.get(variable)
+            if text is None:
+                continue
+            if not text.strip().lstrip("-").isdigit():
+                raise ValidationError(f"{variable} must be a whole number, not {text!r}", field=variable)
+            given[name] = int(text)
+        try:
+            return msgspec.convert(given, cls)
+        except msgspec.ValidationError as error:
+            field = str(error).rpartition("$.")[2].strip("`")
+            raise ValidationError(f"STEPWELL_{field.upper()}: {error}", field=f"STEPWELL_{field.upper()}") from None
+
+
+def url_from_environment() -> str | None:
+    """Return ``STEPWELL_URL``: where the engine is, if the caller does not say."""
+    return os.environ.get("STEPWELL_URL") or None
+
+
+def api_key_from_environment() -> str | None:
+    """Return ``STEPWELL_API_KEY``."""
+    return os.environ.get("STEPWELL_API_KEY") or None
+
+
+def failpoints_from_environment() -> str:
+    """Return ``STEPWELL_FAILPOINTS``: where to die, for tests."""
+    return os.environ.get("STEPWELL_FAILPOINTS", "")

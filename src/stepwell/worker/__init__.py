@@ -1,0 +1,1 @@
+"""Executes runs, over any engine."""

@@ -1,0 +1,172 @@
+"""The worker's inside: executions, the room they use, and their end."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any, Final, Protocol
+
+from stepwell.clock import Alarm
+from stepwell.engine.api import Engine, Session
+from stepwell.execution import tasks
+from stepwell.execution.branch import StepScope
+from stepwell.execution.executor import Execution
+from stepwell.progress import Assignment, NewEvent
+
+_log: Final = logging.getLogger("stepwell.worker")
+
+
+class Executable(Protocol):
+    """A workflow, as far as a runner cares."""
+
+    async def execute(self, execution: Execution) -> Any: ...
+
+
+class Runner:
+    """Executes what its session assigns. Implements ``engine.api.Worker`` and ``executor.Host``."""
+
+    def __init__(self, engine: Engine, workflows: Mapping[tuple[str, str], Executable], *, concurrency: int) -> None:
+        settings = engine.settings
+        self.payload_bytes_max = settings.payload_bytes_max
+        self.keep_ms = settings.keep_ms
+        self.shown_ms = settings.waiting_shown_ms
+        self.threads: Executor = ThreadPoolExecutor(min(concurrency, settings.threads_max), thread_name_prefix="stepwell-step")
+        self.bodies: dict[StepScope, Execution] = {}
+        self.session: Session
+        self._engine = engine
+        self._workflows = workflows
+        self._concurrency = concurrency
+        self._active: set[Execution] = set()
+        self._kept: set[Execution] = set()
+        self._kept_max = settings.kept_max
+        self._waking: deque[tuple[Execution, Callable[[], None]]] = deque()
+        self._started_after_ms = settings.step_started_ms
+        self._sweep: asyncio.TimerHandle | None = None
+        self._is_draining = False
+        self._empty = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._unwatch = tasks.watch(self._loop)
+
+    async def open(self) -> None:
+        """Begin to take runs. Ready when it returns."""
+        self.session = await self._engine.work(list(self._workflows), self)
+
+    # -- for the session
+
+    def room(self) -> int:
+        """Return how many runs could be assigned now."""
+        return max(0, self._concurrency - len(self._active) - len(self._waking))
+
+    def assigned(self, assignment: Assignment) -> Execution:
+        """Execute a run."""
+        workflow = self._workflows[assignment.workflow, assignment.version]
+        execution = Execution(assignment, workflow.execute, self)
+        self._active.add(execution)
+        execution.start()
+        if self._sweep is None:
+            self._sweep = self._loop.call_later(self._started_after_ms / 2000, self._look_at_bodies)
+        return execution
+
+    # -- for executions
+
+    def now_ms(self) -> int:
+        """See ``Host.now_ms``."""
+        return self._engine.now_ms()
+
+    def call_at(self, when_ms: int, callback: Callable[[], None]) -> Alarm:
+        """See ``Host.call_at``."""
+        return self._engine.call_at(when_ms, callback)
+
+    def offer(self, execution: Execution) -> None:
+        """See ``Host.offer``."""
+        self.session.offer(execution)
+
+    def may_start(self) -> bool:
+        """See ``Host.may_start``."""
+        return self.session.may_start()
+
+    async def until_may_start(self) -> None:
+        """See ``Host.until_may_start``."""
+        await self.session.until_may_start()
+
+    def rests(self, execution: Execution) -> bool:
+        """See ``Host.rests``."""
+        may_keep = len(self._kept) < self._kept_max and not self._is_draining
+        self._active.discard(execution)
+        self._kept.add(execution)
+        self._freed()
+        return may_keep
+
+    def wake(self, execution: Execution, then: Callable[[], None]) -> None:
+        """See ``Host.wake``."""
+        if execution not in self._kept:
+            then()
+        elif len(self._active) < self._concurrency and not self._is_draining:
+            self._kept.discard(execution)
+            self._active.add(execution)
+            then()
+        else:
+            self._waking.append((execution, then))
+
+    def ended(self, execution: Execution) -> None:
+        """See ``Host.ended``."""
+        self._active.discard(execution)
+        self._kept.discard(execution)
+        self.session.let_go(execution)
+        self._freed()
+
+    def _freed(self) -> None:
+        while self._waking and len(self._active) < self._concurrency and not self._is_draining:
+            execution, then = self._waking.popleft()
+            self.wake(execution, then)
+        if not self._is_draining:
+            self.session.has_room()
+        elif not self._active and not self._kept:
+            self._empty.set()
+
+    def _look_at_bodies(self) -> None:
+        """Record as started those steps that take long. One timer for all: most steps are over before it looks."""
+        now = self.now_ms()
+        for scope, execution in list(self.bodies.items()):
+            if now - scope.started_ms < self._started_after_ms:
+                break
+            if not scope.is_recorded and not execution.closed:
+                scope.is_recorded = True
+                payload = f'{{"attempt":{scope.attempt}{scope.tail}}}'
+                execution.record(NewEvent("step_started", scope.step_id, scope.step_name, payload, execution.time()))
+        again = self._active or self._kept
+        self._sweep = self._loop.call_later(self._started_after_ms / 2000, self._look_at_bodies) if again else None
+
+    # -- ending
+
+    async def drain(self, timeout_s: float) -> None:
+        """Take no more runs, let running bodies finish within the timeout, hand the rest back at once."""
+        self._is_draining = True
+        self.session.stop_assigning()
+        self._waking.clear()
+        if self._active or self._kept:
+            for execution in [*self._active, *self._kept]:
+                execution.drain()
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._empty.wait()
+            except TimeoutError:
+                for execution in [*self._active, *self._kept]:
+                    execution.release()
+                # What is left is a last commit for each; the session waits for the store as long as calls do.
+                try:
+                    async with asyncio.timeout(self._engine.settings.patience_ms / 1000):
+                        await self._empty.wait()
+                except TimeoutError:
+                    _log.warning("%d runs could not be handed back: the store does not answer", len(self._active) + len(self._kept))
+        await self.close()
+
+    async def close(self) -> None:
+        """End now; what is held is handed back without being recorded further."""
+        self._is_draining = True
+        if self._sweep is not None:
+            self._sweep.cancel()
+        await self.session.close()
+        self._unwatch()
+        self.threads.shutdown(wait=False, cancel_futures=True)
