@@ -1,0 +1,325 @@
+"""What operations do to runs: the rules of the store, without a database.
+
+A store reads the rows that a batch touches (locked), lets these functions change them in memory, and writes each changed row
+once. Nothing here waits or fails: an operation that may not be done says so, and leaves its run as it was.
+"""
+
+from typing import Final, NamedTuple
+
+import msgspec
+
+from stepwell.errors import ExecutionTimeoutError, qualified_name
+from stepwell.model import EVENT_TYPES
+from stepwell.progress import NewEvent, Outcome, Progress, Recorded, Refused
+from stepwell.store.base import (
+    CANCELLED,
+    FAILED,
+    OVER_FROM,
+    PAUSED,
+    PENDING,
+    RUNNING,
+    Cancel,
+    Cancelled,
+    Emit,
+    Put,
+    Resume,
+    Stored,
+)
+
+UNTOUCHED: Final = 0
+ADVANCED: Final = 1
+"""Only ``seq`` and ``waiting_for`` have changed, which no index of claimable runs knows."""
+MOVED: Final = 2
+
+EVENT_ID_PREFIX: Final = "event:"
+
+_to_json = msgspec.json.Encoder()
+
+
+class Draft(msgspec.Struct, array_like=True):
+    """What a batch reads and changes of a run's row."""
+
+    run_id: str
+    status: int
+    owner: str | None
+    turn: int
+    attempt: int
+    interruptions: int
+    streak: int
+    tries: int
+    wanted: int
+    seq: int
+    mailbox_seq: int
+    mailbox_consumed: int
+    wake_at: int | None
+    deadline: int | None
+    timeout_ms: int | None
+    waiting_for: str | None
+    max_events: int
+    started_at: int | None
+    completed_at: int | None
+    changed: int = UNTOUCHED
+    refused: Refused | None = None
+    """What a progress of this batch was told; later ones of the same run are told the same."""
+
+
+class EventRow(NamedTuple):
+    """A row of ``events``."""
+
+    run_id: str
+    seq: int
+    type: str
+    step_id: str
+    name: str
+    payload: str
+    at: int
+
+
+class MessageRow(NamedTuple):
+    """A row of ``messages``."""
+
+    run_id: str
+    mailbox_seq: int
+    kind: str
+    name: str
+    message_id: str
+    payload: str
+    at: int
+
+
+class Page:
+    """The runs that a batch touches, and what it adds to their histories and mailboxes."""
+
+    def __init__(self, *, node_id: str, now_ms: int, messages_max: int) -> None:
+        self.node_id: Final = node_id
+        self.now_ms: Final = now_ms
+        self.messages_max: Final = messages_max
+        self.runs: dict[str, Draft] = {}
+        self.events: list[EventRow] = []
+        self.messages: list[MessageRow] = []
+        self.known_messages: dict[tuple[str, str, str], int] = {}
+        """``mailbox_seq`` by run, kind and message id: those that are being put and are there."""
+        self.known_events: dict[tuple[str, str], int] = {}
+        """``seq`` by run and step id: those that are being emitted and are there."""
+        self.mail: dict[tuple[str, int], str] = {}
+        """Message ids by run and ``mailbox_seq``: those that are being transcribed."""
+
+    def append(self, run: Draft, event: NewEvent) -> None:
+        """Give an event the next number of its run."""
+        run.seq += 1
+        self.events.append(EventRow(run.run_id, run.seq, *event))
+        if run.changed == UNTOUCHED:
+            run.changed = ADVANCED
+
+
+def record(page: Page, progress: Progress) -> Outcome:
+    """Do all of a progress, or nothing."""
+    run = page.runs.get(progress.run_id)
+    if run is None:
+        return Refused("guard", 0)
+    if run.refused is None:
+        run.refused = _refusal(page, run, progress)
+    if run.refused is not None:
+        return run.refused
+
+    for event in progress.events:
+        page.append(run, event)
+    if progress.consumed:
+        run.mailbox_consumed = progress.mailbox_consumed
+        run.changed = MOVED
+    if progress.has_outcome and run.streak:
+        run.streak = 0
+        run.changed = MOVED
+    if progress.misfit or run.tries:
+        run.tries = run.tries + 1 if progress.misfit else 0
+        run.changed = MOVED
+
+    has_quiet = bool(progress.quiet) or progress.suspend is not None
+    is_quiet = run.mailbox_seq == run.mailbox_consumed and run.wanted == 0
+    if progress.quiet and is_quiet:
+        for event in progress.quiet:
+            page.append(run, event)
+    if progress.final is not None:
+        _finish(page, run, progress.final.status, progress.final.event)
+    elif progress.suspend is not None and is_quiet:
+        _let_go(run, wake_at=progress.suspend.wake_at_ms, waiting_for=progress.suspend.text)
+    elif progress.release:
+        _let_go(run, wake_at=page.now_ms, waiting_for=None)
+    elif progress.waiting is not None or progress.events or (progress.quiet and is_quiet):
+        run.waiting_for = None if progress.waiting is None else progress.waiting.text
+        run.changed = run.changed or ADVANCED
+    return Recorded(run.seq, run.mailbox_seq, is_quiet or not has_quiet)
+
+
+def _refusal(page: Page, run: Draft, progress: Progress) -> Refused | None:
+    if run.owner != page.node_id or run.turn != progress.turn or run.status != RUNNING:
+        return Refused("guard", run.seq)
+    added = len(progress.events) + len(progress.quiet)
+    # Event number max_events is always a final one: a progress without a final leaves room for it.
+    if run.seq + added + 1 > run.max_events:
+        return Refused("limit", run.seq)
+    expected = run.mailbox_consumed
+    for mailbox_seq, message_id in progress.consumed:
+        expected += 1
+        if mailbox_seq != expected or page.mail.get((run.run_id, mailbox_seq)) != message_id:
+            return Refused("message", run.seq)
+    return None if expected == progress.mailbox_consumed else Refused("message", run.seq)
+
+
+def put(page: Page, message: Put) -> Stored:
+    """Put a message into a mailbox. A run that nobody owns and that has started is due at once."""
+    run = page.runs.get(message.run_id)
+    if run is None:
+        return Stored("missing")
+    key = (message.run_id, message.kind, message.message_id)
+    if key in page.known_messages:
+        return Stored("duplicate", page.known_messages[key], run.owner)
+    if run.status >= OVER_FROM:
+        return Stored("over", run.mailbox_seq)
+    if run.mailbox_seq - run.mailbox_consumed >= page.messages_max:
+        return Stored("full", run.mailbox_seq, run.owner)
+    run.mailbox_seq += 1
+    run.changed = MOVED
+    if run.status == RUNNING and run.owner is None:
+        run.wake_at = page.now_ms if run.wake_at is None else min(run.wake_at, page.now_ms)
+    page.known_messages[key] = run.mailbox_seq
+    page.mail[run.run_id, run.mailbox_seq] = message.message_id
+    page.messages.append(
+        MessageRow(run.run_id, run.mailbox_seq, message.kind, message.name, message.message_id, message.payload, message.at_ms)
+    )
+    return Stored("stored", run.mailbox_seq, run.owner)
+
+
+def emit(page: Page, event: Emit) -> Stored:
+    """Append a user's event, whoever owns the run."""
+    run = page.runs.get(event.run_id)
+    if run is None:
+        return Stored("missing")
+    step_id = EVENT_ID_PREFIX + event.event_id
+    if (event.run_id, step_id) in page.known_events:
+        return Stored("duplicate", page.known_events[event.run_id, step_id], run.owner)
+    if run.status >= OVER_FROM:
+        return Stored("over", run.seq)
+    # Room is left for the final event, and for run_started where it is still to come.
+    if run.seq + 1 + (2 if run.status == PENDING else 1) > run.max_events:
+        return Stored("limit", run.seq, run.owner)
+    page.append(run, NewEvent(event.event_type, step_id, "", event.payload, event.at_ms))
+    page.known_events[event.run_id, step_id] = run.seq
+    return Stored("stored", run.seq, run.owner)
+
+
+def is_from_outside(event_type: str) -> bool:
+    """Tell an event that a user emitted from one of a step whose name only looks like it."""
+    return event_type not in EVENT_TYPES
+
+
+def cancel(page: Page, request: Cancel) -> Cancelled:
+    """End a run as cancelled, whoever owns it."""
+    run = page.runs.get(request.run_id)
+    if run is None:
+        return Cancelled("missing")
+    if run.status >= OVER_FROM:
+        return Cancelled("over")
+    owner = run.owner
+    _finish(page, run, CANCELLED, NewEvent("run_cancelled", "", "", request.payload, request.at_ms))
+    return Cancelled("cancelled", owner)
+
+
+def resume(page: Page, request: Resume) -> Stored:
+    """Make a paused run due. What it was paused for is forgotten."""
+    run = page.runs.get(request.run_id)
+    if run is None:
+        return Stored("missing")
+    if run.status != PAUSED:
+        return Stored("not_paused", run.seq, run.owner)
+    _note(page, run, NewEvent("run_resumed", "", "", request.payload, request.at_ms))
+    run.status = PENDING if run.started_at is None else RUNNING
+    run.streak = run.tries = 0
+    run.wake_at = page.now_ms
+    run.waiting_for = None
+    run.changed = MOVED
+    return Stored("stored", run.seq)
+
+
+def take(page: Page, run: Draft, at_ms: int) -> None:
+    """Make this node the owner of a due run; start it if it is new."""
+    run.owner = page.node_id
+    run.turn += 1
+    run.wake_at = None
+    # From here on it executes: a node that dies before it has recorded anything more counts as an interruption.
+    run.waiting_for = None
+    run.changed = MOVED
+    if run.status == PENDING:
+        run.status = RUNNING
+        run.started_at = at_ms
+        if run.timeout_ms is not None:
+            run.deadline = at_ms + run.timeout_ms
+        page.append(run, started(run.attempt, at_ms))
+
+
+def started(attempt: int, at_ms: int) -> NewEvent:
+    """Return the event of a run's start."""
+    return NewEvent("run_started", "", "", f'{{"attempt": {attempt}}}', at_ms)
+
+
+def free(page: Page, run: Draft, *, pause_at: int, at_ms: int) -> bool:
+    """Take a run from a dead owner; tell whether it has lost so many that it must be paused, which is left to ``pause``."""
+    is_executing = run.waiting_for is None
+    run.owner = None
+    run.turn += 1
+    run.wake_at = at_ms
+    run.changed = MOVED
+    if is_executing:
+        run.interruptions += 1
+        run.streak += 1
+    return is_executing and run.streak >= pause_at
+
+
+def pause(page: Page, run: Draft, reason: str, at_ms: int) -> None:
+    """Pause a run that nobody owns, until somebody resumes it."""
+    _note(page, run, NewEvent("run_paused", "", "", _json({"reason": reason}), at_ms))
+    run.status = PAUSED
+    run.wake_at = None
+    run.waiting_for = _json({"kind": "paused", "name": reason})
+    run.changed = MOVED
+
+
+def expire(page: Page, run: Draft, at_ms: int) -> None:
+    """Fail a run whose deadline has passed."""
+    kinds = [qualified_name(kind) for kind in ExecutionTimeoutError.__mro__ if issubclass(kind, BaseException)]
+    error = {
+        "type": kinds[0],
+        "message": f"execution timeout of {run.timeout_ms} ms is over",
+        "kinds": kinds,
+        "step": None,
+        "attempts": 1,
+        "traceback": None,
+    }
+    _finish(page, run, FAILED, NewEvent("run_failed", "", "", _json({"error": error}), at_ms))
+
+
+def _finish(page: Page, run: Draft, status: int, event: NewEvent) -> None:
+    page.append(run, event)
+    _let_go(run, wake_at=None, waiting_for=None)
+    run.status = status
+    run.completed_at = event.at_ms
+    run.deadline = None
+
+
+def _let_go(run: Draft, *, wake_at: int | None, waiting_for: str | None) -> None:
+    run.owner = None
+    run.turn += 1
+    run.wake_at = wake_at
+    run.waiting_for = waiting_for
+    run.changed = MOVED
+
+
+def _note(page: Page, run: Draft, event: NewEvent) -> None:
+    # What nobody can do without: a history that is full to the last place goes without it.
+    room = 2 if run.started_at is None else 1
+    if run.seq + 1 + room <= run.max_events:
+        page.append(run, event)
+
+
+def _json(value: object) -> str:
+    return _to_json.encode(value).decode()

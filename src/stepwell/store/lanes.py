@@ -1,0 +1,102 @@
+"""Threads that do blocking work for an event loop, in the order in which it was asked for.
+
+A thread ends at once, and answers nobody any more, when something other than an ``Exception`` is raised in it: that is how tests
+let a process die without killing it.
+"""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class _Job(NamedTuple):
+    work: Callable[[Any], Any]
+    future: "asyncio.Future[Any]"
+    loop: asyncio.AbstractEventLoop
+
+
+class Lane(Generic[R]):
+    """Threads that share a queue; each passes its own resource to the work.
+
+    ``rest`` is called after each work and when the time that it returned last, in seconds, has passed without any; None is for
+    ever.
+    """
+
+    def __init__(self, name: str, resources: list[R], rest: Callable[[R], float | None] | None = None) -> None:
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._rest: Final = rest
+        self._is_abandoned = False
+        self._threads = [threading.Thread(target=self._run, args=(resource,), name=name, daemon=True) for resource in resources]
+        for thread in self._threads:
+            thread.start()
+
+    def call(self, work: Callable[[R], T]) -> "asyncio.Future[T]":
+        """Have the work done on a thread of this lane."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._queue.put(_Job(work, future, loop))
+        return future
+
+    def stop(self, patience_s: float) -> bool:
+        """End the threads after what was asked for before; tell whether all have ended in time."""
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads:
+            thread.join(patience_s)
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def abandon(self, patience_s: float) -> bool:
+        """End the threads before anything else that was asked for, and answer nobody."""
+        self._is_abandoned = True
+        return self.stop(patience_s)
+
+    def _run(self, resource: R) -> None:
+        wait_s: float | None = None
+        while not self._is_abandoned:
+            try:
+                job = self._queue.get(timeout=wait_s)
+            except queue.Empty:
+                pass
+            else:
+                if job is None or self._is_abandoned:
+                    return
+                try:
+                    self._do(job, resource)
+                except BaseException:
+                    return
+            if self._rest is not None:
+                try:
+                    wait_s = self._rest(resource)
+                except BaseException:
+                    return
+
+    def _do(self, job: _Job, resource: R) -> None:
+        try:
+            result = job.work(resource)
+        except Exception as error:
+            self._answer(job, _fail, error)
+        else:
+            self._answer(job, _resolve, result)
+
+    def _answer(self, job: _Job, how: Callable[["asyncio.Future[Any]", Any], None], value: object) -> None:
+        if self._is_abandoned:
+            return
+        try:
+            job.loop.call_soon_threadsafe(how, job.future, value)
+        except RuntimeError:  # the loop is closed: nobody waits
+            return
+
+
+def _resolve(future: "asyncio.Future[Any]", result: object) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _fail(future: "asyncio.Future[Any]", error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)

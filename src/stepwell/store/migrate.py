@@ -1,0 +1,49 @@
+"""Bringing a database up to this code: numbered files, each in a transaction of its own, each only once.
+
+Whoever calls holds the lock that lets one process write, so that a second one finds the work done.
+"""
+
+from importlib.resources import files
+
+from stepwell.clock import Clock
+from stepwell.errors import CorruptStoreError
+from stepwell.failpoints import failpoint
+from stepwell.store.sqlite_connection import APPLICATION_ID, Connection
+from stepwell.store.statements import statement
+
+_TABLE = statement("sqlite/create_migrations")
+_NOTE = statement("common/note_migration")
+
+
+def _read() -> list[tuple[int, str, str]]:
+    folder = files("stepwell.store") / "migrations" / "sqlite"
+    scripts = sorted((entry.name, entry.read_text(encoding="utf-8")) for entry in folder.iterdir() if entry.name.endswith(".sql"))
+    return [(int(name.partition("_")[0]), name.removesuffix(".sql"), text) for name, text in scripts]
+
+
+MIGRATIONS = _read()
+"""Number, name and statements of each."""
+
+
+def migrate(connection: Connection, clock: Clock, name: str) -> None:
+    """Apply the migrations that this database lacks.
+
+    Raises:
+        CorruptStoreError: The database is newer than this code. It is not changed.
+    """
+    newest = MIGRATIONS[-1][0]
+    version = connection.pragma("user_version")
+    if version > newest:
+        raise CorruptStoreError(
+            f"{name} was written by a newer stepwell (its schema is number {version}, this one knows {newest}): upgrade stepwell"
+        )
+    for number, script, text in MIGRATIONS:
+        if number <= version:
+            continue
+        with connection:
+            failpoint("migrate")
+            connection.execute(_TABLE)
+            connection.execute(text)
+            connection.execute(_NOTE, (number, script, clock.now_ms()))
+            connection.pragma("application_id", APPLICATION_ID)
+            connection.pragma("user_version", number)

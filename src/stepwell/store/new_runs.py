@@ -1,0 +1,98 @@
+"""Which triggers make a run, and which find one: the rules, without a database."""
+
+from typing import NamedTuple
+
+from stepwell.store.base import OVER_FROM, PENDING, RUNNING, NewRun, RunRow, Triggered
+from stepwell.store.drafts import EventRow, Page, started
+
+PRIORITY_STEP_MS = 60_000
+
+
+class KnownRun(NamedTuple):
+    """A run that is there, and the hash of its input."""
+
+    row: RunRow
+    input_hash: str
+
+
+class Register:
+    """What is known of the ids, keys and parents that the triggers of a batch name, and the rows that they add."""
+
+    def __init__(self, runs: dict[str, KnownRun], keys: dict[tuple[str, str], str], parents: dict[str, int]) -> None:
+        self._runs = runs
+        self._keys = keys
+        self._parents = parents
+        self.added: list[KnownRun] = []
+
+    def enter(self, page: Page, new: NewRun) -> Triggered:
+        """Make a run, or find the one that has its id or key. The signal that comes with it is left to others."""
+        holder = None if new.idempotency_key is None else self._keys.get((new.workflow, new.idempotency_key))
+        named = self._runs.get(new.run_id)
+        if holder is not None:
+            if named is not None and holder != new.run_id:
+                return Triggered("id_and_key_differ", named.row)
+            return _compare(new, self._runs[holder], "key_taken")
+        if named is not None:
+            if new.idempotency_key is not None:
+                # The key is free and would have to be bound to a run that was made without it.
+                return Triggered("id_and_key_differ" if _is_same(new, named) else "id_taken", named.row)
+            return _compare(new, named, "id_taken")
+        if new.parent_run_id is not None:
+            parent = self._runs.get(new.parent_run_id)
+            status = self._parents.get(new.parent_run_id) if parent is None else parent.row.status
+            if status is None:
+                return Triggered("no_parent", None)
+            if status >= OVER_FROM:
+                return Triggered("parent_over", None)
+        return self._make(page, new)
+
+    def _make(self, page: Page, new: NewRun) -> Triggered:
+        claimed = new.claim and new.due_ms <= new.at_ms
+        page.events.append(EventRow(new.run_id, 1, "run_created", "", "", new.created, new.at_ms))
+        if claimed:
+            page.events.append(EventRow(new.run_id, 2, *started(1, new.at_ms)))
+        row = RunRow(
+            run_id=new.run_id,
+            workflow=new.workflow,
+            version=new.version,
+            status=RUNNING if claimed else PENDING,
+            owner=page.node_id if claimed else None,
+            turn=1 if claimed else 0,
+            attempt=1,
+            interruptions=0,
+            streak=0,
+            tries=0,
+            priority=new.priority,
+            rank=new.due_ms - new.priority * PRIORITY_STEP_MS,
+            wanted=0,
+            undo=0,
+            seq=2 if claimed else 1,
+            mailbox_seq=0,
+            mailbox_consumed=0,
+            wake_at=None if claimed else new.due_ms,
+            deadline=new.at_ms + new.timeout_ms if claimed and new.timeout_ms is not None else None,
+            timeout_ms=new.timeout_ms,
+            waiting_for=None,
+            max_events=new.max_events,
+            tags=new.tags,
+            parent_run_id=new.parent_run_id,
+            idempotency_key=new.idempotency_key,
+            created_at=new.at_ms,
+            started_at=new.at_ms if claimed else None,
+            completed_at=None,
+            updated_at=new.at_ms,
+        )
+        known = KnownRun(row, new.input_hash)
+        self.added.append(known)
+        self._runs[new.run_id] = known
+        if new.idempotency_key is not None:
+            self._keys[new.workflow, new.idempotency_key] = new.run_id
+        return Triggered("created", row, claimed)
+
+
+def _is_same(new: NewRun, known: KnownRun) -> bool:
+    return new.workflow == known.row.workflow and new.input_hash == known.input_hash
+
+
+def _compare(new: NewRun, known: KnownRun, otherwise: str) -> Triggered:
+    return Triggered("same" if _is_same(new, known) else otherwise, known.row)

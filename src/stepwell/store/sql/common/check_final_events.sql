@@ -1,0 +1,9 @@
+-- A run that is over has one final event, and it is the last; a run that is not has none.
+SELECT runs.run_id, coalesce(ends.amount, 0)
+FROM runs LEFT JOIN (
+    SELECT run_id, count(*) AS amount, max(seq) AS last FROM events
+    WHERE type IN ('run_completed', 'run_failed', 'run_cancelled') GROUP BY run_id
+) AS ends ON ends.run_id = runs.run_id
+WHERE (runs.status >= 3 AND (ends.run_id IS NULL OR ends.amount <> 1 OR ends.last <> runs.seq))
+    OR (runs.status < 3 AND ends.run_id IS NOT NULL)
+LIMIT $1

@@ -1,0 +1,9 @@
+-- Events and messages belong to runs.
+SELECT run_id, what FROM (
+    SELECT DISTINCT run_id, 'events' AS what FROM events
+    WHERE NOT EXISTS (SELECT 1 FROM runs WHERE runs.run_id = events.run_id)
+    UNION ALL
+    SELECT DISTINCT run_id, 'messages' AS what FROM messages
+    WHERE NOT EXISTS (SELECT 1 FROM runs WHERE runs.run_id = messages.run_id)
+) AS stray
+LIMIT $1

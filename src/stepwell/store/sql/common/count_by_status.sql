@@ -1,0 +1,2 @@
+-- Runs by status.
+SELECT status, count(*) FROM runs GROUP BY status

@@ -1,0 +1,2 @@
+-- New runs.
+INSERT INTO runs ({run}, input_hash) VALUES {rows}

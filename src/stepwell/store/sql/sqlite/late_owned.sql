@@ -1,0 +1,4 @@
+-- Runs whose deadline has passed under their owner's eyes. JSON list of run ids.
+SELECT json_group_array(run_id) FROM (
+    SELECT run_id FROM runs WHERE deadline <= $1 AND owner IS NOT NULL ORDER BY deadline LIMIT $2
+)

@@ -1,0 +1,280 @@
+"""The store in a SQLite file, or in memory.
+
+One thread writes and a few read; results come back to the event loop. What is done with the file is told in ``sqlite_writer``,
+``sqlite_batch`` and ``sqlite_reads``.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+import apsw
+import msgspec
+
+from stepwell.clock import Clock, boot_id
+from stepwell.errors import UnavailableError
+from stepwell.progress import Message, StoredEvent
+from stepwell.settings import Settings
+from stepwell.store import sqlite_reads as reads
+from stepwell.store.base import (
+    Batch,
+    BatchState,
+    Counts,
+    History,
+    NotApplied,
+    OwnedRun,
+    Poll,
+    Result,
+    RunQuery,
+    StoredRun,
+)
+from stepwell.store.lanes import Lane
+from stepwell.store.sqlite_check import check
+from stepwell.store.sqlite_connection import Connection, close_like_death, connect_reader
+from stepwell.store.sqlite_errors import not_readable
+from stepwell.store.sqlite_writer import SqliteWriter, Ticket
+
+T = TypeVar("T")
+
+_READERS: Final = 2
+
+
+class SqliteStore:
+    """A ``Store``. ``path`` is None for a database in memory, which only this object knows."""
+
+    def __init__(self, path: Path | None, *, clock: Clock, settings: Settings) -> None:
+        # Two names of one file must lead to one lock beside it.
+        path = None if path is None else path.expanduser().resolve()
+        self.name: str = "memory://" if path is None else str(path)
+        self.questions = 0
+        self._path = path
+        self._clock = clock
+        self._settings = settings
+        self._boot_id = boot_id()
+        self._writer = SqliteWriter(path, clock=clock, settings=settings)
+        self._writing: Lane[SqliteWriter] | None = None
+        self._readers: list[_Reader] = []
+        self._reading: Lane[_Reader] | None = None
+
+    @property
+    def lease_until_boot_ms(self) -> int:
+        """See ``Store``."""
+        return self._writer.lease_until_boot_ms
+
+    async def open(self) -> None:
+        """See ``Store``."""
+        self._writing = Lane("stepwell-writer", [self._writer], SqliteWriter.rest)
+        try:
+            await self._patiently(lambda writer, ticket: writer.open(ticket))
+        except NotApplied as error:
+            self._writing.stop(0)
+            raise UnavailableError(f"{self.name} cannot be opened: {error}") from error
+        except Exception:
+            self._writing.stop(self._patience_s)
+            raise
+        if self._path is not None:
+            self._readers = [_Reader(self._path, self._writer) for _ in range(_READERS)]
+            self._reading = Lane("stepwell-reader", self._readers)
+
+    async def close(self) -> None:
+        """See ``Store``."""
+        await asyncio.to_thread(self._close)
+
+    def abandon(self) -> None:
+        """Leave everything as the death of this process would: nothing more is written, nobody gets an answer. For tests."""
+        for lane in (self._reading, self._writing):
+            if lane is not None:
+                lane.abandon(self._patience_s)
+        for reader in self._readers:
+            reader.abandon()
+        self._writer.abandon()
+
+    def now_ms(self) -> int:
+        """See ``Store``."""
+        return self._clock.now_ms()
+
+    async def enrol(self, node_id: str, info: str) -> None:
+        """See ``Store``."""
+        await self._patiently(lambda writer, ticket: writer.enrol(node_id, info, ticket))
+
+    async def retire(self, node_id: str) -> None:
+        """See ``Store``."""
+        await self._patiently(lambda writer, ticket: writer.retire(node_id, ticket))
+
+    async def describe(self, node_id: str, info: str) -> None:
+        """See ``Store``."""
+        await self._patiently(lambda writer, ticket: writer.describe(node_id, info, ticket))
+
+    async def commit(self, batch: Batch) -> list[Result]:
+        """See ``Store``."""
+        return await self._patiently(lambda writer, ticket: writer.commit(batch, ticket))
+
+    async def batch_state(self, node_id: str) -> BatchState | None:
+        """See ``Store``."""
+        return await self._read(lambda connection: reads.batch_state(connection, node_id))
+
+    async def poll(self, node_id: str, workflows: Sequence[tuple[str, str]]) -> Poll:
+        """See ``Store``."""
+        self.questions += 1
+        now_ms, boot_ms = self._clock.now_ms(), self._clock.boot_ms()
+        return await self._read(
+            lambda connection: reads.poll(
+                connection,
+                node_id,
+                workflows,
+                now_ms=now_ms,
+                lease_ms=self._settings.lease_ms,
+                boot_id=self._boot_id,
+                boot_ms=boot_ms,
+            )
+        )
+
+    async def owned(self, node_id: str) -> list[OwnedRun]:
+        """See ``Store``."""
+        return await self._read(lambda connection: reads.owned(connection, node_id))
+
+    async def dead_nodes(self) -> list[str]:
+        """See ``Store``."""
+        nodes = self._writer.nodes
+        if nodes is None:
+            return []
+        return await self._read(
+            lambda connection: [node_id for node_id in reads.live_nodes(connection) if nodes.is_gone(node_id)]
+        )
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """See ``Store``."""
+        loop = asyncio.get_running_loop()
+
+        def hint() -> None:
+            try:
+                loop.call_soon_threadsafe(changed)
+            except RuntimeError:  # the loop is closed
+                self._writer.changed = None
+
+        def begin(writer: SqliteWriter) -> None:
+            writer.changed = hint
+
+        self._lane().call(begin)
+
+    async def load(self, run_ids: Sequence[str]) -> list[History]:
+        """See ``Store``."""
+        return await self._read(lambda connection: reads.load(connection, run_ids))
+
+    async def messages(self, run_ids: Sequence[str]) -> dict[str, list[Message]]:
+        """See ``Store``."""
+        return await self._read(lambda connection: reads.messages(connection, run_ids))
+
+    async def find_run(self, run_id: str) -> StoredRun | None:
+        """See ``Store``."""
+        return await self._read(lambda connection: reads.find_run(connection, run_id))
+
+    async def statuses(self, run_ids: Sequence[str]) -> dict[str, int]:
+        """See ``Store``."""
+        return await self._read(lambda connection: reads.statuses(connection, run_ids))
+
+    async def list_runs(self, query: RunQuery) -> list[StoredRun]:
+        """See ``Store``."""
+        return await self._read(lambda connection: reads.list_runs(connection, query))
+
+    async def events(self, run_id: str, after: int, limit: int) -> list[StoredEvent]:
+        """See ``Store``."""
+        return await self._read(lambda connection: reads.events(connection, run_id, after, limit))
+
+    async def knows_worker(self, workflow: str, version: str) -> bool:
+        """See ``Store``."""
+        return any((workflow, version) in _workflows(info) for info in (await self._read(reads.live_nodes)).values())
+
+    async def counts(self) -> Counts:
+        """See ``Store``."""
+        return await self._read(lambda connection: reads.counts(connection, self._clock.now_ms()))
+
+    async def check(self) -> list[str]:
+        """See ``Store``."""
+        return await self._read(check)
+
+    @property
+    def _patience_s(self) -> float:
+        return self._settings.patience_ms / 1000
+
+    def _lane(self) -> Lane[SqliteWriter]:
+        if self._writing is None:
+            raise UnavailableError(f"{self.name} is not open")
+        return self._writing
+
+    async def _patiently(self, work: Callable[[SqliteWriter, Ticket], T]) -> T:
+        """Have something written. A process that is frozen while it writes stops all others: do not wait for it for ever."""
+        ticket = Ticket()
+        answer = self._lane().call(lambda writer: work(writer, ticket))
+
+        def give_up() -> None:
+            if not answer.done() and ticket.take():
+                answer.set_exception(NotApplied("another process has been writing to the file for too long"))
+
+        alarm = asyncio.get_running_loop().call_later(self._patience_s, give_up)
+        try:
+            return await answer
+        finally:
+            alarm.cancel()
+
+    async def _read(self, question: Callable[[Connection], T]) -> T:
+        try:
+            if self._reading is None:
+                return await self._lane().call(lambda writer: question(writer.connection))
+            return await self._reading.call(lambda reader: reader.read(question))
+        except apsw.Error as error:
+            known = not_readable(error, self.name)
+            if known is None:
+                raise
+            raise known from error
+
+    def _close(self) -> None:
+        if self._reading is not None and self._reading.stop(self._patience_s):
+            for reader in self._readers:
+                reader.close()
+        if self._writing is not None and self._writing.stop(self._patience_s):
+            self._writer.close()
+
+
+class _Reader:
+    """A connection that only reads, of one thread."""
+
+    def __init__(self, path: Path, writer: SqliteWriter) -> None:
+        self._path = path
+        self._writer = writer
+        self._generation = 0
+        self._connection: Connection | None = None
+
+    def read(self, question: Callable[[Connection], T]) -> T:
+        """Answer from one snapshot, which is let go of before the answer is given."""
+        if self._generation != self._writer.generation:
+            self.close()
+        if self._connection is None:
+            self._generation = self._writer.generation
+            self._connection = connect_reader(self._path)
+        with self._connection:
+            return question(self._connection)
+
+    def close(self) -> None:
+        """Close the connection; the next question opens it again."""
+        if self._connection is not None:
+            self._connection.close(True)
+            self._connection = None
+
+    def abandon(self) -> None:
+        """Close the connection as the death of the process would."""
+        if self._connection is not None:
+            close_like_death(self._connection)
+            self._connection = None
+
+
+class _Info(msgspec.Struct):
+    workflows: list[tuple[str, str]] = []
+
+
+def _workflows(info: str) -> list[tuple[str, str]]:
+    try:
+        return msgspec.json.decode(info, type=_Info).workflows
+    except msgspec.DecodeError:
+        return []

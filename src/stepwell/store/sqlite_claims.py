@@ -1,0 +1,82 @@
+"""Which due runs a node takes: woken ones first, then new ones, in turn from each workflow. Only indexes are read."""
+
+import heapq
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from stepwell.store.base import Claim
+from stepwell.store.sqlite_connection import Connection
+from stepwell.store.sqlite_rows import Question, to_json
+
+_WOKEN = Question("sqlite/due_woken")
+_NEW = Question("sqlite/due_new")
+
+
+class Due(NamedTuple):
+    """A due run: where it stands among those of its workflow, and how often in a row its worker was lost."""
+
+    order: int
+    run_id: str
+    streak: int
+
+
+def find_due(connection: Connection, claim: Claim) -> tuple[list[str], bool]:
+    """Return the ids of the runs to take, and whether more could have been taken but for the limit."""
+    known = to_json(list(claim.workflows))
+
+    def woken(share: int) -> list[list[Due]]:
+        return _WOKEN.ask(connection, list[list[Due]], claim.at_ms, share, known)
+
+    def new(share: int) -> list[list[Due]]:
+        queues: list[list[Due]] = [[] for _ in claim.workflows]
+        for place, level in _NEW.ask(connection, list[tuple[int, list[Due]]], known, claim.at_ms, share):
+            # Of each level the first are known: so are the first of all of them.
+            queues[place] = list(heapq.merge(queues[place], level))[:share]
+        return queues
+
+    selection = _Selection(claim)
+    selection.fill(woken)
+    if not selection.more:
+        selection.fill(new)
+    return selection.ids, selection.more
+
+
+class _Selection:
+    def __init__(self, claim: Claim) -> None:
+        self.ids: list[str] = []
+        self.more = False
+        self._claim = claim
+        self._alone = 0
+
+    def fill(self, read: Callable[[int], list[list[Due]]]) -> None:
+        """Pick from queues of which ``read`` returns the first so many of each, reading further until there is enough."""
+        share = 2 + (self._claim.limit - len(self.ids)) // max(1, len(self._claim.workflows))
+        while True:
+            queues = read(share)
+            ids, alone, more = self._pick(queues)
+            if more or all(len(queue) < share for queue in queues):
+                self.ids += ids
+                self._alone = alone
+                self.more = more
+                return
+            share *= 4
+
+    def _pick(self, queues: Sequence[Sequence[Due]]) -> tuple[list[str], int, bool]:
+        ids: list[str] = []
+        alone = self._alone
+        for due in _in_turn(queues):
+            if due.streak >= self._claim.alone_from:
+                if alone >= self._claim.alone_max:
+                    continue
+                alone += 1
+            if len(self.ids) + len(ids) == self._claim.limit:
+                return ids, alone, True
+            ids.append(due.run_id)
+        return ids, alone, False
+
+
+def _in_turn(queues: Sequence[Sequence[Due]]) -> Iterator[Due]:
+    for place in range(max(map(len, queues), default=0)):
+        for queue in queues:
+            if place < len(queue):
+                yield queue[place]

@@ -1,0 +1,222 @@
+"""What readers ask. Each function is one snapshot of the database, on a connection that only reads."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import apsw
+import msgspec
+
+from stepwell.progress import Message, StoredEvent
+from stepwell.store.base import (
+    OVER_FROM,
+    BatchState,
+    Counts,
+    History,
+    OwnedRun,
+    Poll,
+    RunQuery,
+    RunRow,
+    StoredRun,
+)
+from stepwell.store.drafts import EventRow, MessageRow
+from stepwell.store.sqlite_connection import Connection
+from stepwell.store.sqlite_rows import Question, all_rows, to_json
+from stepwell.store.statements import statement
+
+_POLL = Question("sqlite/poll")
+_ROWS = Question("sqlite/find_rows")
+_STATUSES = Question("sqlite/statuses")
+_HISTORIES = Question("sqlite/histories")
+_UNREAD_MAIL = Question("sqlite/unread_mail")
+
+_HISTORY = statement("sqlite/history")
+_UNREAD_MAIL_OF = statement("sqlite/unread_mail_of")
+_ONE_EVENT = statement("sqlite/one_event")
+_BATCH_STATE = statement("common/batch_state")
+_LIVE_NODES = statement("common/live_nodes")
+_OWNED = statement("common/owned")
+_LIST_RUNS = statement("common/list_runs")
+_COUNT_BY_STATUS = statement("common/count_by_status")
+_COUNT_CLAIMABLE = statement("common/count_claimable")
+
+_EVENTS_AT_ONCE: Final = 500
+
+_TOO_MUCH_OR_UNREADABLE = (apsw.TooBigError, apsw.SQLError, msgspec.DecodeError, UnicodeDecodeError)
+"""What asking for many rows as one JSON list can end in: then they are read one by one."""
+
+
+def batch_state(connection: Connection, node_id: str) -> BatchState | None:
+    """Return what is known of a node's last batch."""
+    rows = all_rows(connection, _BATCH_STATE, node_id)
+    return BatchState(rows[0][0] == 1, *rows[0][1:]) if rows else None
+
+
+def poll(
+    connection: Connection,
+    node_id: str,
+    workflows: Sequence[tuple[str, str]],
+    *,
+    now_ms: int,
+    lease_ms: int,
+    boot_id: str,
+    boot_ms: int,
+) -> Poll:
+    """Answer a node's combined question."""
+    return _POLL.ask(connection, Poll, to_json(list(workflows)), now_ms, lease_ms, node_id, boot_id, boot_ms)
+
+
+def owned(connection: Connection, node_id: str) -> list[OwnedRun]:
+    """Return what a node owns."""
+    return [OwnedRun(*row) for row in all_rows(connection, _OWNED, node_id)]
+
+
+def live_nodes(connection: Connection) -> dict[str, str]:
+    """Return the ``info`` of each node that nobody has buried."""
+    return dict(all_rows(connection, _LIVE_NODES))
+
+
+def load(connection: Connection, run_ids: Sequence[str]) -> list[History]:
+    """Return these runs, as far as they exist, with their histories and unread mail."""
+    rows = _ROWS.ask(connection, list[RunRow], to_json(list(dict.fromkeys(run_ids))))
+    events: dict[str, list[StoredEvent]] = {row.run_id: [] for row in rows}
+    for stretch in _stretches(rows):
+        for event in _read_stretch(connection, stretch):
+            events[event.run_id].append(StoredEvent(*event[1:]))
+    unread = messages(connection, [row.run_id for row in rows if row.mailbox_seq > row.mailbox_consumed])
+    return [History(row, events[row.run_id], unread.get(row.run_id, [])) for row in rows]
+
+
+def messages(connection: Connection, run_ids: Sequence[str]) -> dict[str, list[Message]]:
+    """Return the messages that are not transcribed, in order, of the runs that have any."""
+    if not run_ids:
+        return {}
+    try:
+        stored = _UNREAD_MAIL.ask(connection, list[MessageRow], to_json(list(run_ids)))
+    except _TOO_MUCH_OR_UNREADABLE:
+        stored = [
+            MessageRow._make((*row[:5], _text(row[5]), row[6]))
+            for run_id in run_ids
+            for row in all_rows(connection, _UNREAD_MAIL_OF, run_id)
+        ]
+    found: dict[str, list[Message]] = {}
+    for message in stored:
+        found.setdefault(message.run_id, []).append(Message(*message[1:]))
+    return found
+
+
+def find_run(connection: Connection, run_id: str) -> StoredRun | None:
+    """Return a run with its input and output."""
+    rows = _ROWS.ask(connection, list[RunRow], to_json([run_id]))
+    return _with_ends(connection, rows[0], with_input=True, with_output=True) if rows else None
+
+
+def statuses(connection: Connection, run_ids: Sequence[str]) -> dict[str, int]:
+    """Return the status of each of these that exists."""
+    return dict(_STATUSES.ask(connection, list[tuple[str, int]], to_json(list(run_ids))))
+
+
+def list_runs(connection: Connection, query: RunQuery) -> list[StoredRun]:
+    """Return one page of runs."""
+    conditions: list[str] = ["1 = 1"]
+    parameters: list[str | int] = []
+
+    def where(condition: str, *values: str | int) -> None:
+        conditions.append(condition)
+        parameters.extend(values)
+
+    if query.parent_run_id is not None:
+        where("parent_run_id = ?", query.parent_run_id)
+    if query.workflow is not None:
+        where("workflow = ?", query.workflow)
+    if query.status is not None:
+        where("status = ?", query.status)
+    if query.created_after is not None:
+        where("created_at >= ?", query.created_after)
+    if query.created_before is not None:
+        where("created_at < ?", query.created_before)
+    if query.before is not None:
+        where("(created_at, run_id) < (?, ?)", *query.before)
+    for tag in query.tags:
+        where("instr(tags, ?) > 0", to_json(tag))
+    text = _LIST_RUNS.replace("{where}", " AND ".join(conditions))
+    found: list[RunRow] = []
+    cursor = connection.execute(text, parameters)
+    for row in cursor:
+        run = RunRow(*row)
+        if _has_tags(run, query.tags):
+            found.append(run)
+        if len(found) >= query.limit:
+            break
+    cursor.close(True)
+    return [_with_ends(connection, run, with_input=query.with_input, with_output=query.with_output) for run in found]
+
+
+def events(connection: Connection, run_id: str, after: int, limit: int) -> list[StoredEvent]:
+    """Return the events behind number ``after``, at most ``limit``."""
+    found: list[StoredEvent] = []
+    for start in range(after, after + limit, _EVENTS_AT_ONCE):
+        end = min(start + _EVENTS_AT_ONCE, after + limit)
+        page = [StoredEvent(*event[1:]) for event in _read_stretch(connection, [(run_id, start, end)])]
+        found += page
+        if len(page) < end - start:
+            break
+    return found
+
+
+def counts(connection: Connection, now_ms: int) -> Counts:
+    """Count runs and nodes."""
+    by_status: dict[int, int] = dict(all_rows(connection, _COUNT_BY_STATUS))
+    claimable: int = connection.execute(_COUNT_CLAIMABLE, (now_ms,)).get
+    return Counts(by_status, claimable, len(live_nodes(connection)))
+
+
+def _with_ends(connection: Connection, row: RunRow, *, with_input: bool, with_output: bool) -> StoredRun:
+    created = _event(connection, row.run_id, 1) if with_input else None
+    final = _event(connection, row.run_id, row.seq) if with_output and row.status >= OVER_FROM else None
+    return StoredRun(row, None if created is None else created.payload, final)
+
+
+def _event(connection: Connection, run_id: str, seq: int) -> StoredEvent | None:
+    rows = all_rows(connection, _ONE_EVENT, run_id, seq)
+    return StoredEvent._make((*rows[0][:4], _text(rows[0][4]), rows[0][5])) if rows else None
+
+
+def _has_tags(run: RunRow, tags: Sequence[str]) -> bool:
+    if not tags:
+        return True
+    try:
+        return set(tags) <= set(msgspec.json.decode(run.tags, type=list[str]))
+    except msgspec.DecodeError:
+        return False
+
+
+def _stretches(rows: Sequence[RunRow]) -> Iterator[list[tuple[str, int, int]]]:
+    """Divide histories into portions that are not too large for one answer."""
+    portion: list[tuple[str, int, int]] = []
+    size = 0
+    for row in rows:
+        for start in range(0, row.seq, _EVENTS_AT_ONCE):
+            end = min(start + _EVENTS_AT_ONCE, row.seq)
+            if portion and size + end - start > _EVENTS_AT_ONCE:
+                yield portion
+                portion, size = [], 0
+            portion.append((row.run_id, start, end))
+            size += end - start
+    if portion:
+        yield portion
+
+
+def _read_stretch(connection: Connection, stretch: Sequence[tuple[str, int, int]]) -> list[EventRow]:
+    try:
+        return _HISTORIES.ask(connection, list[EventRow], to_json(stretch))
+    except _TOO_MUCH_OR_UNREADABLE:
+        rows = [row for part in stretch for row in all_rows(connection, _HISTORY, *part)]
+        return [EventRow._make((*row[:5], _text(row[5]), row[6])) for row in rows]
+
+
+def _text(payload: bytes) -> str:
+    try:
+        return payload.decode()
+    except UnicodeDecodeError:
+        # Edited by hand, or damaged. What is returned must not pass for JSON: nobody may go on with half a value.
+        return "\ufffd" + payload.decode(errors="replace")
