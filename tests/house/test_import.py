@@ -45,3 +45,10 @@ def test_importing_makes_no_loop_socket_thread_process_or_file():
 def test_importing_loads_no_optional_package():
     _, loaded = _import_in_a_fresh_process()
     assert loaded & OPTIONAL == set()
+
+
+def test_without_its_extra_the_command_line_says_what_to_install():
+    code = "import sys; sys.modules['cyclopts'] = None; from stepwell.__main__ import main; main()"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert ran.stderr.strip() == "stepwell: the command line needs cyclopts, which is not there. Try: pip install 'stepwell[cli]'"

