@@ -1,8 +1,8 @@
 """The log of ``disklog.c``, and from it the files as a disk may hold them when the power goes.
 
 It knows nothing of databases. The disk it models keeps all that was synced, and of the rest whatever it likes: each sector of
-512 bytes as it was after any one of the writes to it, the file's size after any one of the calls that changed it, each name as
-it was after any one of the calls that changed it. Names are durable only once their folder was synced. A sector is written
+512 bytes as it was after any one of the writes to it, the file's size as it was after any one of the calls that changed it, each
+name likewise. Names are durable only once their folder was synced. A sector is written
 whole or not at all, and a disk that says "synced" means it.
 """
 
@@ -64,13 +64,21 @@ def read_log(path: Path) -> Iterator[Entry]:
             yield Entry(position, Kind(kind), name, inode, offset, body)
 
 
+class Version(NamedTuple):
+    """A sector after one change. ``is_cut``: the change cut the file off here, and so came with the file's size."""
+
+    position: int
+    content: bytes
+    is_cut: bool
+
+
 @dataclass(slots=True)
 class File:
-    """One file: what is safe on the disk, what a reader sees now, and the versions in between, each with its log position."""
+    """One file: what is safe on the disk, what a reader sees now, and all in between, each with its log position."""
 
     durable: bytearray = field(default_factory=bytearray)
     current: bytearray = field(default_factory=bytearray)
-    sectors: dict[int, list[tuple[int, bytes]]] = field(default_factory=dict[int, list[tuple[int, bytes]]])
+    sectors: dict[int, list[Version]] = field(default_factory=dict[int, list[Version]])
     sizes: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
 
     def write(self, position: int, offset: int, body: bytes) -> None:
@@ -78,38 +86,43 @@ class File:
         if end > len(self.current):
             self._resize(position, end)
         self.current[offset:end] = body
-        self._keep_versions(position, offset, end)
+        self._keep_versions(position, offset, end, is_cut=False)
 
     def truncate(self, position: int, size: int) -> None:
         before = len(self.current)
         self._resize(position, size)
         # What was cut off reads as zeros if the file grows again.
-        self._keep_versions(position, size, before)
+        self._keep_versions(position, size, before, is_cut=True)
 
     def _resize(self, position: int, size: int) -> None:
         del self.current[size:]
         self.current.extend(bytes(size - len(self.current)))
         self.sizes.append((position, size))
 
-    def _keep_versions(self, position: int, start: int, end: int) -> None:
+    def _keep_versions(self, position: int, start: int, end: int, *, is_cut: bool) -> None:
         for sector in range(start // SECTOR, -(-end // SECTOR)):
             content = bytes(self.current[sector * SECTOR : (sector + 1) * SECTOR]).ljust(SECTOR, b"\0")
-            self.sectors.setdefault(sector, []).append((position, content))
+            self.sectors.setdefault(sector, []).append(Version(position, content, is_cut))
 
     def sync(self, begun: int) -> None:
-        """Make durable what was written before the log position ``begun``."""
-        size = max((size for size in self.sizes if size[0] < begun), default=(0, len(self.durable)))[1]
-        chosen: dict[int, bytes] = {}
-        for sector, versions in list(self.sectors.items()):
-            older = [content for position, content in versions if position < begun]
-            if older:
-                chosen[sector] = older[-1]
-            if len(older) == len(versions):
-                del self.sectors[sector]
-            else:
-                self.sectors[sector] = versions[len(older) :]
+        """Make durable what was done before the log position ``begun``."""
+        self.durable = self._as_of(begun - 1)
         self.sizes = [entry for entry in self.sizes if entry[0] >= begun]
-        self.durable = _assemble(self.durable, size, chosen)
+        later = ((sector, [v for v in versions if v.position >= begun]) for sector, versions in self.sectors.items())
+        self.sectors = {sector: versions for sector, versions in later if versions}
+
+    def until(self, position: int) -> bytes:
+        """Return the content if everything up to a log position reached the disk, and nothing later."""
+        return bytes(self._as_of(position))
+
+    def _as_of(self, position: int) -> bytearray:
+        size = max((entry for entry in self.sizes if entry[0] <= position), default=(0, len(self.durable)))[1]
+        chosen: dict[int, bytes] = {}
+        for sector, versions in self.sectors.items():
+            for version in versions:
+                if version.position <= position:
+                    chosen[sector] = version.content
+        return _assemble(self.durable, size, chosen)
 
     @property
     def is_pending(self) -> bool:
@@ -120,34 +133,37 @@ class File:
         """The log positions at which it was changed since the last sync."""
         moments = {at for at, _ in self.sizes}
         for versions in self.sectors.values():
-            moments.update(at for at, _ in versions)
+            moments.update(version.position for version in versions)
         return sorted(moments)
 
-    def until(self, position: int) -> bytes:
-        """Return the content if everything up to a log position reached the disk, and nothing later."""
-        size = max((size for size in self.sizes if size[0] <= position), default=(0, len(self.durable)))[1]
-        chosen: dict[int, bytes] = {}
-        for sector, versions in self.sectors.items():
-            older = [content for at, content in versions if at <= position]
-            if older:
-                chosen[sector] = older[-1]
-        return bytes(_assemble(self.durable, size, chosen))
-
     def torn(self, random: Random) -> bytes:
-        """Return the content if any sectors reached the disk, each in any of its versions."""
+        """Return the content if any sectors reached the disk, each in any of its versions, and the size in any of its own."""
         newest = random.choice((0.02, 0.2, 0.5, 0.8, 0.98))
-        size = random.choice([len(self.durable), *(size for _, size in self.sizes)])
+        sized_at, size = random.choice([(-1, len(self.durable)), *self.sizes])
         chosen: dict[int, bytes] = {}
         for sector, versions in self.sectors.items():
-            if random.random() < newest:
-                chosen[sector] = versions[-1][1]
-            else:
-                older = random.randrange(len(versions))
-                if older:
-                    chosen[sector] = versions[older - 1][1]
+            possible = _possible(versions, sized_at)
+            version = possible[-1] if random.random() < newest else random.choice(possible)
+            if version is not None:
+                chosen[sector] = version.content
         # A file that grew before its data was written shows what the disk held there before: zeros at best.
         filler = random.randbytes(SECTOR) if random.random() < 0.3 else None
         return bytes(_assemble(self.durable, size, chosen, filler))
+
+
+def _possible(versions: list[Version], sized_at: int) -> list[Version | None]:
+    """Return the versions that a sector can have if the file's size is that of a log position; None is the durable one.
+
+    A cut frees all that it cuts off at once: what was there before is gone with it, and what came after came after it.
+    """
+    possible: list[Version | None] = [None]
+    for version in versions:
+        if version.is_cut and version.position > sized_at:
+            break
+        if version.is_cut:
+            possible.clear()
+        possible.append(version)
+    return possible
 
 
 def _assemble(durable: bytearray, size: int, chosen: dict[int, bytes], filler: bytes | None = None) -> bytearray:
@@ -265,8 +281,8 @@ class Disk:
     def _image(self, targets: dict[str, _Target], content: Callable[[File], bytes]) -> Image:
         image: Image = {}
         for path, target in targets.items():
-            # Shared memory is built anew, and a lock file says nothing once its holder is gone.
-            if isinstance(target, File) and not path.endswith(("-shm", ".lock")) and self._is_reachable(path, targets):
+            # SQLite's shared memory is built anew: what it held, of which the log has seen only a part, never matters.
+            if isinstance(target, File) and not path.endswith("-shm") and self._is_reachable(path, targets):
                 image[path.removeprefix(self._root).lstrip("/")] = content(target)
         return image
 

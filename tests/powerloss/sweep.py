@@ -208,7 +208,7 @@ def plant(image: Image, folder: Path) -> None:
 
 
 def _digest(image: Image) -> bytes:
-    digest = hashlib.blake2b(repr([(path, len(content)) for path, content in sorted(image.items())]).encode())
+    digest = hashlib.sha1(repr([(path, len(content)) for path, content in sorted(image.items())]).encode())
     for _, content in sorted(image.items()):
         digest.update(content)
     return digest.digest()

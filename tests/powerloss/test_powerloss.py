@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from tests.powerloss import bare
+from tests.powerloss.proof import SHORT, record_lives, sweep_lives
 from tests.powerloss.rebuild import SECTOR, Disk, Entry, Kind
 from tests.powerloss.sweep import Sweep, compile_library, record
 
@@ -142,3 +143,42 @@ def test_a_cut_file_has_either_size_and_reads_zeros_where_it_grew_again() -> Non
     played.do(Kind.TRUNCATE, offset=1000)
     played.do(Kind.SYNC)
     assert played.disk.synced() == {"a": b"o" * 600 + bytes(400)}
+
+
+def test_a_cut_takes_all_that_it_cuts_off_or_nothing() -> None:
+    played = _Played()
+    played.do(Kind.CREATE)
+    played.do(Kind.SYNC_FOLDER, "/w")
+    played.do(Kind.WRITE, body=b"o" * 3 * SECTOR)
+    played.do(Kind.SYNC)
+    played.do(Kind.TRUNCATE, offset=0)
+    random = Random(1)
+    assert {played.disk.torn(random)["a"] for _ in range(100)} == {b"o" * 3 * SECTOR, b""}
+
+
+@pytest.fixture(scope="module")
+def lives(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The log of three lives of a real engine, and what they left."""
+    scratch = tmp_path_factory.mktemp("lives").resolve()
+    record_lives(SHORT, library, scratch)
+    return scratch
+
+
+@needs_compiler
+def test_promise_1_and_2_nothing_acknowledged_is_lost_and_nothing_recorded_runs_again_after_a_power_loss(lives: Path) -> None:
+    sweep = sweep_lives(SHORT, lives)
+    report = sweep.run()
+    print(report)
+    assert report.losses == []
+    assert report.states >= 5000
+    assert report.audits >= 10
+    assert report.checkpoints >= 5
+    watched = lives / "watched"
+    left = {str(file.relative_to(watched)): file.read_bytes() for file in watched.rglob("*") if file.is_file()}
+    assert sweep.last_image() == {name: content for name, content in left.items() if name not in ("ACK", "KILL")}
+
+
+@needs_compiler
+def test_an_engine_on_a_disk_that_lies_about_sync_is_caught(lives: Path) -> None:
+    report = sweep_lives(SHORT, lives, lies=True).run()
+    assert any("acknowledged" in loss for loss in report.losses)
