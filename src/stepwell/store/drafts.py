@@ -36,7 +36,7 @@ EVENT_ID_PREFIX: Final = "event:"
 _to_json = msgspec.json.Encoder()
 
 
-class Draft(msgspec.Struct, array_like=True):
+class Draft(msgspec.Struct, array_like=True, gc=False):
     """What a batch reads and changes of a run's row."""
 
     run_id: str
@@ -64,7 +64,7 @@ class Draft(msgspec.Struct, array_like=True):
 
 
 class EventRow(NamedTuple):
-    """A row of ``events``."""
+    """A row of ``events``. Where thousands are made a plain tuple does: it costs a third."""
 
     run_id: str
     seq: int
@@ -95,7 +95,8 @@ class Page:
         self.now_ms: Final = now_ms
         self.messages_max: Final = messages_max
         self.runs: dict[str, Draft] = {}
-        self.events: list[EventRow] = []
+        self.events: list[tuple[str | int, ...]] = []
+        """``EventRow`` without the names."""
         self.messages: list[MessageRow] = []
         self.known_messages: dict[tuple[str, str, str], int] = {}
         """``mailbox_seq`` by run, kind and message id: those that are being put and are there."""
@@ -107,7 +108,7 @@ class Page:
     def append(self, run: Draft, event: NewEvent) -> None:
         """Give an event the next number of its run."""
         run.seq += 1
-        self.events.append(EventRow(run.run_id, run.seq, *event))
+        self.events.append((run.run_id, run.seq, *event))
         if run.changed == UNTOUCHED:
             run.changed = ADVANCED
 
@@ -127,36 +128,37 @@ def record(page: Page, progress: Progress) -> Outcome:
     if progress.consumed:
         run.mailbox_consumed = progress.mailbox_consumed
         run.changed = MOVED
-    if progress.has_outcome and run.streak:
+    if run.streak and progress.has_outcome:
         run.streak = 0
         run.changed = MOVED
-    if progress.misfit or run.tries:
+    if run.tries or progress.misfit:
         run.tries = run.tries + 1 if progress.misfit else 0
         run.changed = MOVED
 
-    has_quiet = bool(progress.quiet) or progress.suspend is not None
+    suspend, final, quiet = progress.suspend, progress.final, progress.quiet
     is_quiet = run.mailbox_seq == run.mailbox_consumed and run.wanted == 0
-    if progress.quiet and is_quiet:
-        for event in progress.quiet:
+    if quiet and is_quiet:
+        for event in quiet:
             page.append(run, event)
-    if progress.final is not None:
-        _finish(page, run, progress.final.status, progress.final.event)
-    elif progress.suspend is not None and is_quiet:
-        _let_go(run, wake_at=progress.suspend.wake_at_ms, waiting_for=progress.suspend.text)
+    if final is not None:
+        _finish(page, run, final.status, final.event)
+    elif suspend is not None and is_quiet:
+        _let_go(run, wake_at=suspend.wake_at_ms, waiting_for=suspend.text)
     elif progress.release:
         _let_go(run, wake_at=page.now_ms, waiting_for=None)
-    elif progress.waiting is not None or progress.events or (progress.quiet and is_quiet):
-        run.waiting_for = None if progress.waiting is None else progress.waiting.text
+    elif progress.waiting is not None:
+        run.waiting_for = progress.waiting.text
         run.changed = run.changed or ADVANCED
-    return Recorded(run.seq, run.mailbox_seq, is_quiet or not has_quiet)
+    elif progress.events or (quiet and is_quiet):
+        run.waiting_for = None
+    return Recorded(run.seq, run.mailbox_seq, is_quiet or not (quiet or suspend))
 
 
 def _refusal(page: Page, run: Draft, progress: Progress) -> Refused | None:
     if run.owner != page.node_id or run.turn != progress.turn or run.status != RUNNING:
         return Refused("guard", run.seq)
-    added = len(progress.events) + len(progress.quiet)
     # Event number max_events is always a final one: a progress without a final leaves room for it.
-    if run.seq + added + 1 > run.max_events:
+    if run.seq + len(progress.events) + len(progress.quiet) + 1 > run.max_events:
         return Refused("limit", run.seq)
     expected = run.mailbox_consumed
     for mailbox_seq, message_id in progress.consumed:

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from stepwell.store.base import OVER_FROM, PENDING, RUNNING, NewRun, RunRow, Triggered
-from stepwell.store.drafts import EventRow, Page, started
+from stepwell.store.drafts import Page, started
 
 PRIORITY_STEP_MS = 60_000
 
@@ -48,9 +48,9 @@ class Register:
 
     def _make(self, page: Page, new: NewRun) -> Triggered:
         claimed = new.claim and new.due_ms <= new.at_ms
-        page.events.append(EventRow(new.run_id, 1, "run_created", "", "", new.created, new.at_ms))
+        page.events.append((new.run_id, 1, "run_created", "", "", new.created, new.at_ms))
         if claimed:
-            page.events.append(EventRow(new.run_id, 2, *started(1, new.at_ms)))
+            page.events.append((new.run_id, 2, *started(1, new.at_ms)))
         row = RunRow(
             run_id=new.run_id,
             workflow=new.workflow,

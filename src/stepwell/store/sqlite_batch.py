@@ -5,8 +5,10 @@ read at once, changed by the rules in ``drafts``, and written at once. Whoever l
 at rows, so everything is written before. The order of the groups is the one in which they can need each other.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, TypeVar
+
+import msgspec
 
 from stepwell.failpoints import failpoint
 from stepwell.progress import Progress
@@ -59,56 +61,76 @@ _INSERT_MESSAGES = RowWriter("common/insert_messages", len(MessageRow._fields))
 _ADVANCE_RUNS = RowWriter("sqlite/advance_runs", 3)
 _MOVE_RUNS = RowWriter("sqlite/move_runs", 15)
 
+_OWNED_MAX: Final = 20_000
+
 _BURY = statement("sqlite/bury")
 _FORGET_DEAD_NODES = statement("sqlite/forget_dead_nodes")
 _LAST_STEP = statement("common/last_step")
 
 
-class BatchExecution:
-    """One batch, from its operations to their results. ``forgotten`` are the dead nodes whose rows it deleted."""
+class _Groups:
+    """The operations of a batch by kind, and what became of them."""
 
-    def __init__(self, connection: Connection, page: Page) -> None:
+    def __init__(self, operations: Sequence[Operation]) -> None:
+        self._operations: dict[type, list[Any]] = {}
+        self._places: dict[type, list[int]] = {}
+        self._results: list[Result | None] = [None] * len(operations)
+        for place, operation in enumerate(operations):
+            kind = type(operation)
+            if kind not in self._operations:
+                self._operations[kind] = []
+                self._places[kind] = []
+            self._operations[kind].append(operation)
+            self._places[kind].append(place)
+
+    def of(self, kind: type[O]) -> list[O]:
+        return self._operations.get(kind, [])
+
+    def fill(self, kind: type[Any], results: Iterable[Result]) -> None:
+        """Give each operation of a kind its result, in order."""
+        for place, result in zip(self._places.get(kind, ()), results, strict=True):
+            self._results[place] = result
+
+    def answer(self, kind: type[O], how: Callable[[O], Result]) -> None:
+        """Do the operations of a kind one after the other."""
+        self.fill(kind, map(how, self.of(kind)))
+
+    def results(self) -> list[Result]:
+        """Return the results in the order of the operations."""
+        return [result for result in self._results if result is not None]
+
+
+class BatchExecution:
+    """One batch, from its operations to their results.
+
+    ``owned`` are drafts of runs that this node owns and that nobody has changed since its last batch: they need not be read
+    again. ``forgotten`` are the dead nodes whose rows it deleted.
+    """
+
+    def __init__(self, connection: Connection, page: Page, owned: dict[str, Draft]) -> None:
         self._connection = connection
         self._page = page
+        self._owned = owned
         self.forgotten: list[str] = []
 
     def apply(self, operations: Sequence[Operation]) -> list[Result]:
         """Do each operation; the results stand in the order of the operations."""
-        results: dict[int, Result] = {}
-        groups: dict[type, list[tuple[int, Any]]] = {}
-        for place, operation in enumerate(operations):
-            groups.setdefault(type(operation), []).append((place, operation))
-
-        def each(kind: type[O]) -> Iterable[tuple[int, O]]:
-            return groups.get(kind, ())
-
-        for place, bury in each(Bury):
-            results[place] = self._bury(bury)
-        for place, free in each(Free):
-            results[place] = self._free(free)
-        news = list(each(NewRun))
-        if news:
-            results.update(self._enter(news))
-        self._read_ahead(operations, [new.signal for _, new in news if new.signal is not None])
-        for place, new in news:
-            if new.signal is not None:
-                results[place] = self._send_along(new.signal, results[place])
-        for place, emit in each(Emit):
-            results[place] = drafts.emit(self._page, emit)
-        for place, progress in each(Progress):
-            results[place] = drafts.record(self._page, progress)
-        for place, put in each(Put):
-            results[place] = drafts.put(self._page, put)
-        for place, cancel in each(Cancel):
-            results[place] = drafts.cancel(self._page, cancel)
-        for place, resume in each(Resume):
-            results[place] = drafts.resume(self._page, resume)
-        for place, expire in each(Expire):
-            results[place] = self._expire(expire)
-        for place, claim in each(Claim):
-            results[place] = self._claim(claim)
+        page, groups = self._page, _Groups(operations)
+        groups.answer(Bury, self._bury)
+        groups.answer(Free, self._free)
+        news = groups.of(NewRun)
+        triggered = self._enter(news)
+        self._read_ahead(groups, [new.signal for new in news if new.signal is not None])
+        groups.fill(NewRun, [self._send_along(*pair) for pair in zip(news, triggered, strict=True)])
+        groups.answer(Emit, lambda emit: drafts.emit(page, emit))
+        groups.fill(Progress, [drafts.record(page, progress) for progress in groups.of(Progress)])
+        groups.answer(Put, lambda put: drafts.put(page, put))
+        groups.answer(Cancel, lambda cancel: drafts.cancel(page, cancel))
+        groups.answer(Resume, lambda resume: drafts.resume(page, resume))
+        groups.answer(Expire, self._expire)
+        groups.answer(Claim, self._claim)
         self._write()
-        return [results[place] for place in range(len(operations))]
+        return groups.results()
 
     def _bury(self, bury: Bury) -> int:
         failpoint("bury")
@@ -140,21 +162,23 @@ class BatchExecution:
         step = self._connection.execute(_LAST_STEP, (run.run_id,)).get
         return f"its worker was lost {run.streak} times without a new step; last recorded step: {step or 'none'}"
 
-    def _enter(self, news: Sequence[tuple[int, NewRun]]) -> dict[int, Result]:
-        asked_keys = [(new.workflow, new.idempotency_key) for _, new in news if new.idempotency_key is not None]
+    def _enter(self, news: Sequence[NewRun]) -> list[Triggered]:
+        if not news:
+            return []
         keys: dict[tuple[str, str], str] = {}
+        asked_keys = [(new.workflow, new.idempotency_key) for new in news if new.idempotency_key is not None]
         if asked_keys:
             held = _KEYS.ask(self._connection, list[tuple[str, str, str]], to_json(asked_keys))
             keys = {(workflow, key): run_id for workflow, key, run_id in held}
-        ids = list({new.run_id for _, new in news} | set(keys.values()))
+        ids = list({new.run_id for new in news} | set(keys.values()))
         known = {run.row.run_id: run for run in _KNOWN_RUNS.ask(self._connection, list[KnownRun], to_json(ids))}
-        asked_parents = list({new.parent_run_id for _, new in news if new.parent_run_id is not None})
         parents: dict[str, int] = {}
+        asked_parents = list({new.parent_run_id for new in news if new.parent_run_id is not None})
         if asked_parents:
             parents = dict(_STATUSES.ask(self._connection, list[tuple[str, int]], to_json(asked_parents)))
 
         register = Register(known, keys, parents)
-        results: dict[int, Result] = {place: register.enter(self._page, new) for place, new in news}
+        triggered = [register.enter(self._page, new) for new in news]
         _INSERT_RUNS.write(self._connection, [(*added.row, added.input_hash) for added in register.added])
         keyed = [
             (added.row.workflow, added.row.idempotency_key, added.row.run_id, added.input_hash)
@@ -162,50 +186,39 @@ class BatchExecution:
             if added.row.idempotency_key is not None
         ]
         _INSERT_KEYS.write(self._connection, keyed)
-        return results
+        return triggered
 
-    def _send_along(self, signal: Put, triggered: Result) -> Triggered:
-        assert isinstance(triggered, Triggered)
-        if triggered.row is None or triggered.reason not in ("created", "same"):
+    def _send_along(self, new: NewRun, triggered: Triggered) -> Triggered:
+        """Put the signal that came with a trigger into the mailbox of the run that was made or found."""
+        if new.signal is None or triggered.row is None or triggered.reason not in ("created", "same"):
             return triggered
-        run_id = triggered.row.run_id
-        signal = signal if signal.run_id == run_id else _readdressed(signal, run_id)
-        self._read_messages([signal])
-        self._drafts([run_id])
+        signal = msgspec.structs.replace(new.signal, run_id=triggered.row.run_id)
+        if signal.run_id != new.signal.run_id:
+            self._read_drafts([signal.run_id])
+            self._read_messages([signal])
         stored = drafts.put(self._page, signal)
         if stored.reason not in ("stored", "duplicate"):
             return triggered._replace(reason=stored.reason)
-        run = self._page.runs[run_id]
+        run = self._page.runs[signal.run_id]
         return triggered._replace(row=triggered.row._replace(mailbox_seq=run.mailbox_seq, wake_at=run.wake_at))
 
-    def _read_ahead(self, operations: Sequence[Operation], signals: Sequence[Put]) -> None:
+    def _read_ahead(self, groups: _Groups, signals: Sequence[Put]) -> None:
         """Read what the operations on known runs need, in a handful of statements."""
-        ids: list[str] = [signal.run_id for signal in signals]
-        puts: list[Put] = list(signals)
-        emits: list[tuple[str, str]] = []
-        mail: list[tuple[str, int, int]] = []
-        for operation in operations:
-            if isinstance(operation, Progress):
-                ids.append(operation.run_id)
-                if operation.consumed:
-                    mail.append((operation.run_id, operation.consumed[0][0], operation.consumed[-1][0]))
-            elif isinstance(operation, Put):
-                ids.append(operation.run_id)
-                puts.append(operation)
-            elif isinstance(operation, Emit):
-                ids.append(operation.run_id)
-                emits.append((operation.run_id, drafts.EVENT_ID_PREFIX + operation.event_id))
-            elif isinstance(operation, Cancel | Resume):
-                ids.append(operation.run_id)
-        if ids:
-            self._drafts(ids)
+        progresses, emits = groups.of(Progress), groups.of(Emit)
+        puts = [*signals, *groups.of(Put)]
+        ids = [progress.run_id for progress in progresses]
+        others: list[Put | Emit | Cancel | Resume] = [*puts, *emits, *groups.of(Cancel), *groups.of(Resume)]
+        ids += [other.run_id for other in others]
+        self._read_drafts(ids)
         if puts:
             self._read_messages(puts)
         if emits:
-            found = _OUTSIDE_EVENTS.ask(self._connection, list[tuple[str, str, int, str]], to_json(emits))
+            asked = [(emit.run_id, drafts.EVENT_ID_PREFIX + emit.event_id) for emit in emits]
+            found = _OUTSIDE_EVENTS.ask(self._connection, list[tuple[str, str, int, str]], to_json(asked))
             for run_id, step_id, seq, kind in found:
                 if drafts.is_from_outside(kind):
                     self._page.known_events[run_id, step_id] = seq
+        mail = [(each.run_id, each.consumed[0][0], each.consumed[-1][0]) for each in progresses if each.consumed]
         if mail:
             for run_id, seq, message_id in _MAIL_IDS.ask(self._connection, list[tuple[str, int, str]], to_json(mail)):
                 self._page.mail[run_id, seq] = message_id
@@ -236,13 +249,33 @@ class BatchExecution:
         return Claimed(_ROWS.ask(self._connection, list[RunRow], to_json(ids)), more)
 
     def _drafts(self, run_ids: Sequence[str]) -> list[Draft]:
-        """Return the runs of these that exist, in order; read those that this batch has not touched yet."""
-        runs = self._page.runs
-        missing = [run_id for run_id in dict.fromkeys(run_ids) if run_id not in runs]
+        """Return the runs of these that exist, in order."""
+        self._read_drafts(run_ids)
+        return [self._page.runs[run_id] for run_id in run_ids if run_id in self._page.runs]
+
+    def _read_drafts(self, run_ids: Sequence[str]) -> None:
+        """Read those that this batch has not read yet: what it has changed is known better here."""
+        runs, owned = self._page.runs, self._owned
+        missing: dict[str, None] = {}
+        for run_id in run_ids:
+            if run_id in owned:
+                runs[run_id] = owned[run_id]
+            elif run_id not in runs:
+                missing[run_id] = None
         if missing:
-            for run in _DRAFTS.ask(self._connection, list[Draft], to_json(missing)):
+            for run in _DRAFTS.ask(self._connection, list[Draft], to_json(list(missing))):
                 runs[run.run_id] = run
-        return [runs[run_id] for run_id in run_ids if run_id in runs]
+
+    def remember(self) -> None:
+        """Keep what this node owns for its next batch, now that this one is committed."""
+        for run_id, run in self._page.runs.items():
+            if run.owner == self._page.node_id:
+                run.refused = None
+                self._owned[run_id] = run
+            else:
+                self._owned.pop(run_id, None)
+        if len(self._owned) > _OWNED_MAX:
+            self._owned.clear()
 
     def _write(self) -> None:
         page = self._page
@@ -264,15 +297,3 @@ class BatchExecution:
         _INSERT_MESSAGES.write(self._connection, page.messages)
         page.events.clear()
         page.messages.clear()
-
-
-def _readdressed(signal: Put, run_id: str) -> Put:
-    # The key named a run that is there already, under another id than the one drawn for the trigger.
-    return Put(
-        run_id=run_id,
-        kind=signal.kind,
-        name=signal.name,
-        message_id=signal.message_id,
-        payload=signal.payload,
-        at_ms=signal.at_ms,
-    )

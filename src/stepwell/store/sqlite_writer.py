@@ -17,7 +17,7 @@ from stepwell.errors import FencedError, StepwellError
 from stepwell.failpoints import counters, failpoint
 from stepwell.settings import Settings
 from stepwell.store.base import Batch, NotApplied, OutcomeUnknown, Result
-from stepwell.store.drafts import Page
+from stepwell.store.drafts import Draft, Page
 from stepwell.store.locks import LockFile, NodeLocks
 from stepwell.store.migrate import migrate
 from stepwell.store.sqlite_batch import BatchExecution
@@ -76,6 +76,8 @@ class SqliteWriter:
         self._connection: Connection | None = None
         self._lease: _Lease | None = None
         self._own_node = ""
+        self._owned: dict[str, Draft] = {}
+        self._owned_version = 0
         self._log_pages = 0
         self._checkpoint_at = _CHECKPOINT_PAGES
         self._seen: tuple[int, str] | None = None
@@ -128,10 +130,10 @@ class SqliteWriter:
         """Commit a batch under its node's identity."""
         failpoint("commit.before_begin")
         boot_ms = 0
-        forgotten: list[str] = []
+        execution: BatchExecution | None = None
 
         def execute(connection: Connection) -> list[Result]:
-            nonlocal boot_ms
+            nonlocal boot_ms, execution
             boot_ms = self._clock.boot_ms()
             until = None if batch.lease_ms is None else boot_ms + batch.lease_ms
             connection.execute(_BEGIN_BATCH, (batch.batch_id, until, self._boot_id, batch.node_id, batch.number))
@@ -142,17 +144,29 @@ class SqliteWriter:
             if not batch.operations:
                 return []
             page = Page(node_id=batch.node_id, now_ms=self._clock.now_ms(), messages_max=self._settings.messages_max)
-            execution = BatchExecution(connection, page)
-            results = execution.apply(batch.operations)
-            forgotten.extend(execution.forgotten)
-            return results
+            execution = BatchExecution(connection, page, self._unchanged(connection))
+            return execution.apply(batch.operations)
 
-        results = self._transact(execute, ticket)
+        try:
+            results = self._transact(execute, ticket)
+        except Exception:
+            self._owned.clear()
+            raise
         self._keep(batch.node_id, batch.lease_ms, boot_ms)
-        if self.nodes is not None:
-            for node_id in forgotten:
-                self.nodes.drop(node_id)
+        if execution is not None:
+            execution.remember()
+            if self.nodes is not None:
+                for node_id in execution.forgotten:
+                    self.nodes.drop(node_id)
         return results
+
+    def _unchanged(self, connection: Connection) -> dict[str, Draft]:
+        # SQLite says whether another connection has committed since. Without that nobody can have touched our runs.
+        version = connection.execute("PRAGMA data_version").get
+        if version != self._owned_version:
+            self._owned.clear()
+            self._owned_version = version
+        return self._owned
 
     def enrol(self, node_id: str, info: str, ticket: Ticket) -> None:
         """Insert a live node; its lock file is held from before."""
@@ -255,6 +269,7 @@ class SqliteWriter:
         if self._path is None or self._connection is None:
             return
         self.generation += 1
+        self._owned_version = 0
         connection, self._connection = self._connection, None
         try:
             connection.close(True)
