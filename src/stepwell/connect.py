@@ -32,9 +32,22 @@ def connect(url: str | None, *, clock: Clock | None = None, settings: Settings |
         return EmbeddedEngine(SqliteStore(None, clock=clock, settings=settings), clock=clock, settings=settings)
     parts = urlsplit(text)
     if parts.scheme == "sqlite":
-        return EmbeddedEngine(SqliteStore(_path(text, parts.path, parts.netloc), clock=clock, settings=settings), clock=clock, settings=settings)
+        return EmbeddedEngine(
+            SqliteStore(_path(text, parts.path, parts.netloc), clock=clock, settings=settings), clock=clock, settings=settings
+        )
     shown = f"{parts.scheme}://..." if parts.scheme else repr(text[:80])
     raise ValidationError(f"url must be one of {_FORMS}; not {shown}", field="url")
+
+
+def find_file(url: str | None) -> Path | None:
+    """Return the SQLite file that a URL names, whether it exists or not; None if it names something else.
+
+    Raises:
+        ValidationError: As in ``connect``.
+    """
+    text = url or url_from_environment() or DEFAULT_URL
+    parts = urlsplit(text)
+    return _path(text, parts.path, parts.netloc) if parts.scheme == "sqlite" else None
 
 
 def _path(url: str, path: str, host: str) -> Path:

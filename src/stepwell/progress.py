@@ -80,7 +80,7 @@ class Final(msgspec.Struct, frozen=True):
     event: NewEvent
 
 
-class Progress(msgspec.Struct, kw_only=True):
+class Progress(msgspec.Struct, kw_only=True, gc=False):
     """All that one run has to record, in one go. The store does the whole of it, or refuses the whole of it.
 
     ``quiet`` events and ``suspend`` are done only if every message in the store's mailbox is transcribed by then, this
@@ -92,9 +92,9 @@ class Progress(msgspec.Struct, kw_only=True):
     events: list[NewEvent]
     mailbox_consumed: int
     """How far the mailbox is transcribed, this progress included."""
-    consumed: list[tuple[int, str]] = []
+    consumed: Sequence[tuple[int, str]] = ()
     """``(mailbox_seq, message_id)`` of each message that is transcribed here."""
-    quiet: list[NewEvent] = []
+    quiet: Sequence[NewEvent] = ()
     has_outcome: bool = False
     """Whether a step's outcome is among the events: it proves that the run does not just kill its workers."""
     waiting: Waiting | None = None
@@ -150,5 +150,5 @@ class Held(Protocol):
         ...
 
     def interrupt(self, reason: str) -> None:
-        """The run is no longer this session's (``"cancelled"``, ``"lost"``, ``"fenced"``, ``"closed"``): drop it, write nothing."""
+        """The run is no longer this session's (``cancelled``, ``lost``, ``fenced``, ``closed``): drop it, write nothing."""
         ...

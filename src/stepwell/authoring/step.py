@@ -12,6 +12,7 @@ from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, Self, 
 from stepwell import codec
 from stepwell.checks import check_float, check_int, check_name
 from stepwell.durations import Duration, parse_ms
+from stepwell.execution.call import is_async
 from stepwell.execution.steps import RetryPolicy, StepSpec, run_step
 
 P = ParamSpec("P")
@@ -84,8 +85,9 @@ def _spec(name: str, fn: Callable[..., Any], options: dict[str, Any]) -> StepSpe
         raise TypeError(f"step {name!r} needs a function, not {type(fn).__name__}")
     if not options:
         return StepSpec(
-            name=name, fn=fn, policy=_DEFAULT, timeout_ms=None, on_error=None, key=None, at_most_once=False, returns=_returns(fn)
-        )
+            name=name, fn=fn, policy=_DEFAULT, timeout_ms=None, on_error=None, key=None, at_most_once=False,
+            returns=_returns(fn), is_plainly_async=is_async(fn),
+        )  # fmt: skip
     timeout = options.get("timeout")
     key = options.get("key")
     return StepSpec(
@@ -97,6 +99,7 @@ def _spec(name: str, fn: Callable[..., Any], options: dict[str, Any]) -> StepSpe
         key=None if key is None else check_name(str(key), "key"),
         at_most_once=bool(options.get("at_most_once", False)),
         returns=_returns(fn),
+        is_plainly_async=timeout is None and is_async(fn),
     )
 
 

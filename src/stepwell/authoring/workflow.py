@@ -9,7 +9,7 @@ from stepwell import codec
 from stepwell.authoring.context import Context
 from stepwell.checks import check_int, check_name
 from stepwell.durations import Duration, parse_ms
-from stepwell.errors import DuplicateWorkflowError, NotFoundError, ValidationError
+from stepwell.errors import DuplicateWorkflowError, NotFoundError
 from stepwell.execution.executor import Execution
 
 I = TypeVar("I")  # noqa: E741
@@ -21,8 +21,8 @@ class Workflow(Generic[I, R_co]):
     """A named ``async def`` function whose runs are durable."""
 
     def __init__(
-        self, name: str, fn: Callable[..., Coroutine[Any, Any, Any]], *, version: str | None = None, max_events: int | None = None,
-        execution_timeout_ms: int | None = None, input_type: type[Any] | None = None, retention_ms: int | None = None,
+        self, name: str, fn: Callable[..., Coroutine[Any, Any, Any]], *, version: str | None = None,
+        max_events: int | None = None, execution_timeout_ms: int | None = None, input_type: type[Any] | None = None, retention_ms: int | None = None,
     ) -> None:  # fmt: skip
         self.name = name
         self.version = version
@@ -61,14 +61,13 @@ def decode_input(text: str, kind: Any) -> Any:
     if kind is None:
         return codec.decode(text)
     value: Any = codec.decode(text)
-    if type(value) is list and typing.get_origin(kind) is not list and kind is not list:
-        elements = typing.cast("list[Any]", value)
-        if len(elements) == 1:
-            text = codec.encode(elements[0], field="input")
-    try:
-        return codec.decode(text, kind)
-    except ValidationError as error:
-        raise ValidationError(f"input does not fit {getattr(kind, '__name__', kind)}: {error}", field="input") from None
+    if _is_single(value) and typing.get_origin(kind) is not list and kind is not list:
+        text = codec.encode(value[0], field="input", limit_bytes=2 * len(text) + 16, depth_max=1_000)
+    return codec.decode(text, kind, field="input")
+
+
+def _is_single(value: Any) -> bool:
+    return type(value) is list and len(value) == 1  # pyright: ignore[reportUnknownArgumentType]
 
 
 def _takes_input(name: str, fn: Callable[..., Any]) -> bool:

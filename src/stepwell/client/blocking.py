@@ -92,13 +92,15 @@ class Workflows:
         return self._run(self._workflows.get_run(id))
 
     def get_runs(
-        self, workflow_name: "str | Workflow[Any, Any] | None" = None, status: Status | None = None, parent_run_id: str | None = None,
-        tags: Sequence[str] | None = None, created_after: datetime | None = None, created_before: datetime | None = None,
+        self, workflow_name: "str | Workflow[Any, Any] | None" = None, status: Status | None = None,
+        parent_run_id: str | None = None, tags: Sequence[str] | None = None, created_after: datetime | None = None, created_before: datetime | None = None,
         limit: int = 20, cursor: str | None = None, include: Sequence[str] = (),
     ) -> Page[Run[Any]]:  # fmt: skip
         """See ``AsyncWorkflows.get_runs``."""
         return self._run(
-            self._workflows.get_runs(workflow_name, status, parent_run_id, tags, created_after, created_before, limit, cursor, include)
+            self._workflows.get_runs(
+                workflow_name, status, parent_run_id, tags, created_after, created_before, limit, cursor, include
+            )
         )
 
     def iter_runs(self, *args: Any, **kwargs: Any) -> Iterator[Run[Any]]:

@@ -30,11 +30,8 @@ def trigger_request(
     max_events: int | None, execution_timeout: Duration | None, version: str | None, signal: SignalRequest | None = None,
 ) -> TriggerRequest:  # fmt: skip
     """Return what to ask the engine for. Limits that the caller does not give are the workflow's own, where it is known here."""
-    if isinstance(workflow, Workflow):
-        known, name = workflow, workflow.name
-    else:
-        name = check_name(workflow, "workflow")
-        known = registry.newest(name) if version is None else None
+    name = workflow.name if isinstance(workflow, Workflow) else check_name(workflow, "workflow")
+    known = workflow if isinstance(workflow, Workflow) else registry.newest(name) if version is None else None
     if delay is not None and start_at is not None:
         raise ValidationError("give delay or start_at, not both", field="start_at")
     timeout_ms = None if execution_timeout is None else parse_ms(execution_timeout, bare="ms", field="execution_timeout")
@@ -95,8 +92,8 @@ def event_type(name: object) -> str:
 
 
 def run_filter(
-    workflow_name: "str | Workflow[Any, Any] | None", status: Status | None, parent_run_id: str | None, tags: Sequence[str] | None,
-    created_after: datetime | None, created_before: datetime | None, include: Sequence[str],
+    workflow_name: "str | Workflow[Any, Any] | None", status: Status | None, parent_run_id: str | None,
+    tags: Sequence[str] | None, created_after: datetime | None, created_before: datetime | None, include: Sequence[str],
 ) -> RunFilter:  # fmt: skip
     """Return which runs to list."""
     if status is not None and status not in STATUSES:

@@ -44,7 +44,14 @@ class AsyncWorkflows:
         if branch_here() is None:
             return await call(*args, **kwargs)
         spec = StepSpec(
-            name=f"workflow.{name}", fn=call, policy=_PLAIN, timeout_ms=None, on_error=None, key=None, at_most_once=False, returns=None
+            name=f"workflow.{name}",
+            fn=call,
+            policy=_PLAIN,
+            timeout_ms=None,
+            on_error=None,
+            key=None,
+            at_most_once=False,
+            returns=None,
         )
         result: T = await run_step(spec, args, kwargs)
         return result
@@ -114,8 +121,8 @@ class AsyncWorkflows:
         return await (await self._client.engine()).get_run(id)
 
     async def get_runs(
-        self, workflow_name: "str | Workflow[Any, Any] | None" = None, status: Status | None = None, parent_run_id: str | None = None,
-        tags: Sequence[str] | None = None, created_after: datetime | None = None, created_before: datetime | None = None,
+        self, workflow_name: "str | Workflow[Any, Any] | None" = None, status: Status | None = None,
+        parent_run_id: str | None = None, tags: Sequence[str] | None = None, created_after: datetime | None = None, created_before: datetime | None = None,
         limit: int = 20, cursor: str | None = None, include: Sequence[str] = (),
     ) -> Page[Run[Any]]:  # fmt: skip
         """Return a page of runs, newest first; ``include`` takes ``"input"`` and ``"output"``. ``limit`` is 1 to 500."""
@@ -128,8 +135,8 @@ class AsyncWorkflows:
         return await self._recorded("get_runs", get_runs)
 
     async def iter_runs(
-        self, workflow_name: "str | Workflow[Any, Any] | None" = None, status: Status | None = None, parent_run_id: str | None = None,
-        tags: Sequence[str] | None = None, created_after: datetime | None = None, created_before: datetime | None = None,
+        self, workflow_name: "str | Workflow[Any, Any] | None" = None, status: Status | None = None,
+        parent_run_id: str | None = None, tags: Sequence[str] | None = None, created_after: datetime | None = None, created_before: datetime | None = None,
         include: Sequence[str] = (),
     ) -> AsyncIterator[Run[Any]]:  # fmt: skip
         """Yield all runs that fit, newest first, page by page."""
@@ -292,7 +299,9 @@ def output_of(run: Run[Any]) -> Any:
         raise RunCancelled(f"run {run.run_id!r} was cancelled{reason}", reason=run.cancel_reason, run=run)
     details = run.error_details
     kind, message = (details.type, details.message) if details is not None else ("unknown", run.error or "")
-    raise RunFailed(f"run {run.run_id!r} of {run.workflow_name!r} failed: {run.error}", type=kind, message=message, run=run, kinds=(kind,))
+    raise RunFailed(
+        f"run {run.run_id!r} of {run.workflow_name!r} failed: {run.error}", type=kind, message=message, run=run, kinds=(kind,)
+    )
 
 
 def _derived(scope: StepScope) -> str:
@@ -303,5 +312,3 @@ def _derived(scope: StepScope) -> str:
 def _derived_id() -> str | None:
     scope = current.get()
     return _derived(scope) if isinstance(scope, StepScope) and scope.step_name.startswith("workflow.") else None
-
-

@@ -91,7 +91,9 @@ class Claims(Loop):
         except (msgspec.MsgspecError, IndexError, ValueError) as error:
             row = history.row
             _log.error("run %s cannot be read, it is put aside: %s", row.run_id, error)
-            text = msgspec.json.encode({"kind": "code", "name": f"its history cannot be read: {error}", "until": None, "others": 0}).decode()
+            text = msgspec.json.encode(
+                {"kind": "code", "name": f"its history cannot be read: {error}", "until": None, "others": 0}
+            ).decode()
             await self._node.submit(
                 Progress(
                     run_id=row.run_id, turn=row.turn, events=[], mailbox_consumed=0, misfit=True,
@@ -110,4 +112,3 @@ def assignment_of(row: RunRow, history: History) -> Assignment:
         max_events=row.max_events, seq=row.seq, started_at_ms=row.started_at or row.created_at, deadline_ms=row.deadline,
         tries=row.tries, mailbox_consumed=row.mailbox_consumed, history=history.events, messages=history.messages,
     )  # fmt: skip
-

@@ -48,4 +48,3 @@ def read_created(payload: str) -> Created:
         msgspec.MsgspecError: Somebody has edited it.
     """
     return _decode(payload)
-

@@ -185,10 +185,15 @@ class EmbeddedEngine(Node):
         now = self.store.now_ms()
         stored = await self.submit(Emit(run_id=run_id, event_type=event_type, event_id=event_id, payload=payload, at_ms=now))
         assert isinstance(stored, Stored)
-        _accepted(run_id, stored, "an event")
+        _accepted(run_id, stored, "event")
         self.watchers.moved(run_id)
         return Event(
-            event_id=event_id, run_id=run_id, seq=stored.seq, event_type=event_type, payload=codec.decode(payload), created_at=from_ms(now)
+            event_id=event_id,
+            run_id=run_id,
+            seq=stored.seq,
+            event_type=event_type,
+            payload=codec.decode(payload),
+            created_at=from_ms(now),
         )
 
     async def send_signal(self, run_id: str, signal: SignalRequest) -> None:
@@ -197,7 +202,7 @@ class EmbeddedEngine(Node):
         put = _put(run_id, signal, self.store.now_ms())
         stored = await self.submit(put)
         assert isinstance(stored, Stored)
-        _accepted(run_id, stored, "a signal")
+        _accepted(run_id, stored, "signal")
         if stored.owner == self.node_id:
             self.delivered(run_id, Message(stored.seq, put.kind, put.name, put.message_id, put.payload, put.at_ms))
         elif stored.owner is None:
@@ -243,7 +248,7 @@ class EmbeddedEngine(Node):
         """See ``Engine.stats``."""
         self.here()
         counts = await self.store.counts()
-        runs = {status: counts.runs.get(index, 0) for index, status in enumerate(STATUSES)}
+        runs: dict[str, int] = {status: counts.runs.get(index, 0) for index, status in enumerate(STATUSES)}
         return Stats(runs=runs, claimable=counts.claimable, nodes=counts.nodes, counters=dict(counters))
 
     async def check(self) -> list[str]:
@@ -264,9 +269,9 @@ def _accepted(run_id: str, stored: Stored, what: str) -> None:
     if stored.reason == "missing":
         raise NotFoundError(f"there is no run {run_id!r}")
     if stored.reason == "over":
-        raise ConflictError(f"run {run_id!r} is over and takes no {what.split()[-1]} any more")
+        raise ConflictError(f"run {run_id!r} is over and takes no {what} any more")
     if stored.reason == "full":
-        raise ConflictError(f"run {run_id!r} takes no {what.split()[-1]} now: too many messages wait for it (messages_max)")
+        raise ConflictError(f"run {run_id!r} takes no {what} now: too many messages wait for it (messages_max)")
     if stored.reason == "limit":
         raise ConflictError(f"run {run_id!r} takes no event any more: its history has reached max_events")
 

@@ -91,7 +91,10 @@ def _failure(final: StoredEvent | None) -> tuple[str | None, ErrorDetails | None
     details = ErrorDetails(
         type=record.type, message=record.message, step=record.step, attempts=record.attempts, traceback=record.traceback
     )
-    return f"{where}{record.type}: {record.message}" if not where else f"{record.type}: {record.message} (in {where.rstrip(': ')})", details
+    return (
+        f"{where}{record.type}: {record.message}" if not where else f"{record.type}: {record.message} (in {where.rstrip(': ')})",
+        details,
+    )
 
 
 def event_of(run_id: str, event: StoredEvent) -> Event:

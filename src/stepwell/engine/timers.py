@@ -1,4 +1,7 @@
-"""When something is due in the store: runs that sleep, delayed starts, deadlines. They wait there, not here; here is only when to look."""
+"""When something is due in the store: runs that sleep, delayed starts, deadlines.
+
+They wait in the store; here is only when to look.
+"""
 
 import heapq
 from collections.abc import Callable
@@ -9,7 +12,9 @@ from stepwell.clock import Alarm
 class Timers:
     """The times at which the store holds something for this node to do, earliest first."""
 
-    def __init__(self, call_at: Callable[[int, Callable[[], None]], Alarm], now_ms: Callable[[], int], ring: Callable[[], None]) -> None:
+    def __init__(
+        self, call_at: Callable[[int, Callable[[], None]], Alarm], now_ms: Callable[[], int], ring: Callable[[], None]
+    ) -> None:
         self._call_at = call_at
         self._now_ms = now_ms
         self._ring = ring

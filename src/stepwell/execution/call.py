@@ -20,7 +20,7 @@ _HERE: Final = __file__.rsplit("execution", 1)[0]
 
 
 class FailureRecord(msgspec.Struct, frozen=True):
-    """An exception as it is recorded. ``kinds`` are the names of its class and all it derives from; nothing is unpickled, ever."""
+    """An exception as it is recorded; ``kinds`` are the names of its class and of all it derives from. Never unpickled."""
 
     type: str
     message: str
@@ -42,14 +42,16 @@ async def call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
     if is_async(fn):
         return await fn(*args, **kwargs)
     context = contextvars.copy_context()
-    succeeded, result = await asyncio.get_running_loop().run_in_executor(threads, context.run, partial(_attempt, fn, args, kwargs))
+    succeeded, result = await asyncio.get_running_loop().run_in_executor(
+        threads, context.run, partial(_attempt, fn, args, kwargs)
+    )
     if not succeeded:
         raise result
     return await result if inspect.isawaitable(result) else result
 
 
 def is_async(fn: Callable[..., Any]) -> bool:
-    """Tell whether calling this gives an awaitable without blocking: coroutine functions, bound, partial, or with such a ``__call__``."""
+    """Tell whether calling this gives an awaitable without blocking: an ``async def``, bound, partial, or as ``__call__``."""
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
 
 
@@ -67,10 +69,17 @@ def describe(error: BaseException, *, step: str | None = None, attempts: int = 1
         failed_step = error.step if isinstance(error, StepFailed) else step
         tries = error.attempts if isinstance(error, StepFailed) else attempts
         kinds = _kinds(error)
-        return FailureRecord(type=error.type, message=error.message, kinds=kinds, step=failed_step, attempts=tries, traceback=_trace(error))
+        return FailureRecord(
+            type=error.type, message=error.message, kinds=kinds, step=failed_step, attempts=tries, traceback=_trace(error)
+        )
     message = _text(error) + (f" ({remark})" if remark else "")
     return FailureRecord(
-        type=qualified_name(type(error)), message=message, kinds=_kinds(error), step=step, attempts=attempts, traceback=_trace(error)
+        type=qualified_name(type(error)),
+        message=message,
+        kinds=_kinds(error),
+        step=step,
+        attempts=attempts,
+        traceback=_trace(error),
     )
 
 

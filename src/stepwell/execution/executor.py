@@ -25,7 +25,7 @@ from stepwell.execution.history import History, Signal, received
 from stepwell.execution.outbox import Outbox
 from stepwell.execution.rest import Rest, Wait, timeout_event, waiting_text
 from stepwell.model import STATUSES
-from stepwell.progress import Assignment, Final, Message, NewEvent, Outcome, Progress, Refused, Waiting
+from stepwell.progress import Assignment, Final, Message, NewEvent, Outcome, Progress, Refused, StoredEvent, Waiting
 
 _log: Constant = logging.getLogger("stepwell.execution")
 _COMPLETED: Constant = STATUSES.index("completed")
@@ -37,23 +37,21 @@ class Host(Protocol):
 
     threads: Executor
     payload_bytes_max: int
+    depth_max: int
     keep_ms: int
     shown_ms: int
     bodies: "dict[StepScope, Execution]"
     """Bodies under way, the one started first at the front."""
 
-    def now_ms(self) -> int:
-        """The store's time."""
-        ...
+    now_ms: Callable[[], int]
+    """The store's time."""
+    may_start: Callable[[], bool]
+    """Whether the node's lease certainly holds."""
 
     def call_at(self, when_ms: int, callback: Callable[[], None]) -> Alarm: ...
 
     def offer(self, execution: "Execution") -> None:
         """The execution has progress for the session."""
-        ...
-
-    def may_start(self) -> bool:
-        """Whether the node's lease certainly holds."""
         ...
 
     async def until_may_start(self) -> None: ...
@@ -80,6 +78,7 @@ class Execution:
         self.turn = assignment.turn
         self.deadline_ms = assignment.deadline_ms
         self.host = host
+        self.now_ms = host.now_ms
         self.keep_ms = host.keep_ms
         self.shown_ms = host.shown_ms
         self.history = History(assignment.history)
@@ -96,6 +95,7 @@ class Execution:
         self.outbox = Outbox()
         self._body = body
         self._seq = assignment.seq
+        self._events_max = assignment.max_events - 1
         self._last_ms = max(assignment.started_at_ms, self.history.last_ms)
         self._mailbox_seen = assignment.mailbox_consumed
         self._taken: Progress | None = None
@@ -144,7 +144,7 @@ class Execution:
     async def _drive(self) -> None:
         try:
             output = await self._body(self)
-            text = codec.encode(output, field="output", limit_bytes=self.host.payload_bytes_max)
+            text = codec.encode(output, field="output", limit_bytes=self.host.payload_bytes_max, depth_max=self.host.depth_max)
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
         except BaseException as error:
@@ -168,7 +168,7 @@ class Execution:
             if wait is not None:
                 if not wait.is_open:
                     return False
-            elif not task.done() and task not in self.joining and not tasks.waits_for_tasks(task):
+            elif not task.done() and task not in self.joining and not tasks.waits_for_tasks(task, self._tasks):
                 return False
         return True
 
@@ -209,6 +209,12 @@ class Execution:
         else:
             self._put_away("released")
         self._say_last(Progress(run_id=self.run_id, turn=self.turn, events=[], mailbox_consumed=self._mailbox_seen, release=True))
+
+    def unreadable(self, event: StoredEvent, error: Exception) -> None:
+        """An event of the history makes no sense: somebody has edited it. Let go of the run, as if the code did not fit."""
+        self.misfit(
+            recorded=f"{event.type} (event {event.seq}) that cannot be read ({error})", asked=repr(event.step_id), line=""
+        )
 
     def drain(self) -> None:
         """Hand the run back as soon as no body of it is under way; no more start."""
@@ -257,13 +263,11 @@ class Execution:
 
     # -- recording
 
-    def now_ms(self) -> int:
-        """Return the store's time."""
-        return self.host.now_ms()
-
     def time(self) -> int:
         """Return the time for the next event: the store's, but never before the last time in this run."""
-        self._last_ms = max(self._last_ms, self.host.now_ms())
+        now = self.now_ms()
+        if now > self._last_ms:
+            self._last_ms = now
         return self._last_ms
 
     def record(self, event: NewEvent, *, is_step_outcome: bool = False) -> None:
@@ -281,23 +285,23 @@ class Execution:
             self._is_offered = True
             self.host.offer(self)
 
-    async def before_body(self) -> bool:
-        """Return when the body of a step may start; False if the run is no longer held, or handed back soon, and it must not."""
-        if not self.outbox.is_clean:
-            await self.outbox.flushed()
+    def has_room(self) -> bool:
+        """Tell whether one more body may be recorded, besides those under way."""
+        return self._seq + self.outbox.count + self.bodies < self._events_max
+
+    async def until_body_may_start(self) -> bool:
+        """Return when lease and history allow one more body; False if the run is over instead, and it must not start."""
         if not self.host.may_start():
             await self.host.until_may_start()
-        room = self.assignment.max_events - 1 - self._seq - self.outbox.count
-        while room - self.bodies <= 0 and not self.closed:
+        while not self.has_room() and not self.closed:
             # What is under way may still be recorded; only when that has filled the history is this body one too many.
-            if room <= 0 or not self.bodies:
+            if not self.bodies or self._seq + self.outbox.count >= self._events_max:
                 self.break_circuit(max_events_error(self.assignment.max_events))
                 return False
             if self._body_ended is None:
                 self._body_ended = self._loop.create_future()
             await asyncio.shield(self._body_ended)
-            room = self.assignment.max_events - 1 - self._seq - self.outbox.count
-        return not self.closed and not self.is_draining
+        return not self.closed
 
     def body_ended(self) -> None:
         """A body is no longer under way."""
@@ -312,8 +316,12 @@ class Execution:
     def take(self) -> Progress | None:
         """See ``Held.take``."""
         self._is_offered = False
-        progress = self._last_word
-        if progress is None:
+        progress, rest = self._last_word, self.rest
+        if progress is None and not (self._timing_out or rest.is_resting):
+            if not self.outbox.events:
+                return None
+            progress = Progress(run_id=self.run_id, turn=self.turn, events=[], mailbox_consumed=self._mailbox_seen)
+        elif progress is None:
             suspend = self.rest.suspension()
             waiting = None if suspend else self.rest.to_show()
             timeouts, self._timing_out = [wait for wait in self._timing_out if wait.is_open], []
@@ -388,6 +396,10 @@ class Execution:
     def call_at(self, when_ms: int, callback: Callable[[], None]) -> Alarm:
         """Call back at a time of the store's clock."""
         return self.host.call_at(when_ms, callback)
+
+    def look(self) -> None:
+        """Look soon whether the whole run rests."""
+        self.rest.look()
 
     def rests(self) -> bool:
         """All branches wait."""

@@ -41,8 +41,8 @@ def misfit_text(recorded: str, asked: str, line: str) -> str:
 
 
 def misfit_delay_ms(tries: int) -> int:
-    """Return how long to wait before code that did not fit is tried again: from one second, doubled each time, to five minutes."""
-    return min(1_000 * 2 ** min(tries, 16), 300_000)
+    """Return how long to wait before code that did not fit is tried again: a second, doubled each time, five minutes at most."""
+    return min(1_000 << min(tries, 16), 300_000)
 
 
 def user_line() -> str:

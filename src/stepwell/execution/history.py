@@ -12,7 +12,9 @@ import msgspec
 
 from stepwell.progress import Message, StoredEvent
 
-OUTCOMES: Final = frozenset({"step_completed", "step_failed", "step_interrupted", "sleep_completed", "signal_timed_out", "race_won"})
+OUTCOMES: Final = frozenset(
+    {"step_completed", "step_failed", "step_interrupted", "sleep_completed", "signal_timed_out", "race_won"}
+)
 _BEGINNINGS: Final = frozenset({"step_started", "sleep_started"})
 
 

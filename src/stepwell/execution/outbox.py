@@ -31,17 +31,17 @@ class Outbox:
         """How many events are not known to be committed."""
         return len(self.events) + self.committing_count
 
-    async def flushed(self) -> None:
-        """Return when all that is in here now is committed; never, if it never is."""
+    def barrier(self) -> "asyncio.Future[None] | None":
+        """Return what is done when all that is in here now is committed (never, if it never is); None if it is already."""
         if self.events:
             barriers = self._barriers
         elif self.is_committing:
             barriers = self._committing_barriers
         else:
-            return
+            return None
         barrier = self._loop.create_future()
         barriers.append(barrier)
-        await barrier
+        return barrier
 
     def take(self) -> tuple[list[NewEvent], list[tuple[int, str]], bool]:
         """Hand over the events, the messages they consume, and whether a step's outcome is among them."""

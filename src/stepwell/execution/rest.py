@@ -22,8 +22,7 @@ class Resting(Protocol):
     waits: "dict[asyncio.Task[Any], Wait]"
     keep_ms: int
     shown_ms: int
-
-    def now_ms(self) -> int: ...
+    now_ms: Callable[[], int]
 
     def call_at(self, when_ms: int, callback: Callable[[], None]) -> Alarm: ...
 
@@ -37,6 +36,10 @@ class Resting(Protocol):
 
     def all_wait(self) -> bool:
         """Whether no task of the run can go on by itself."""
+        ...
+
+    def look(self) -> None:
+        """Look soon whether the whole run rests."""
         ...
 
     def rests(self) -> bool:
@@ -71,6 +74,7 @@ class Wait:
         self._run.waits[task] = self
         if self.due_ms is not None:
             self._alarm = self._run.call_at(self.due_ms, self._due)
+        self._run.look()
         try:
             return await self.future
         finally:

@@ -5,7 +5,8 @@ import inspect
 import logging
 import random
 from collections.abc import Callable
-from typing import Any, Final
+from concurrent.futures import Executor
+from typing import Any, Final, NoReturn
 
 import msgspec
 
@@ -57,6 +58,8 @@ class StepSpec(msgspec.Struct, frozen=True, kw_only=True):
     at_most_once: bool
     returns: Any
     """What to decode the result into; None for plain JSON."""
+    is_plainly_async: bool = False
+    """Whether the body is an ``async def`` without a time-out."""
     skips: int = 0
     """How many leading arguments are not part of the step's identity: the instance, for a method."""
 
@@ -101,6 +104,8 @@ def delay_before(retry: int, policy: RetryPolicy, *, jitter: float, asked_ms: in
 async def run_step(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Return the recorded result of a step, or run and record it. Outside of a workflow's branches it just runs.
 
+    One coroutine for the whole of the common case: this is the hottest path of the house.
+
     Raises:
         StepFailed: The last attempt failed, now or when it was recorded.
     """
@@ -111,16 +116,16 @@ async def run_step(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]
     if execution.closed or branch.is_closed:
         return gone(branch)
     identity = branch.step(spec.name, spec.key)
-    fingerprint = codec.fingerprint(args[spec.skips :], kwargs)
+    fingerprint = codec.fingerprint(args[spec.skips :] if spec.skips else args, kwargs)
     record = execution.history.ask(identity)
     attempt = 1
     if record is not None:
         await _check_fingerprint(execution, record, fingerprint)
         if record.outcome is not None:
             branch.now_ms = record.outcome.at_ms
-            return _replayed(spec, record.outcome)
-        if await _interrupted(spec, branch, record):
-            raise StepInterrupted(spec.name, type="StepInterrupted", message=_INTERRUPTED, attempts=1)
+            return await _replayed(spec, execution, record.outcome)
+        if _interrupted(spec, branch, record):
+            raise StepInterrupted(spec.name, type="StepInterrupted", message=_INTERRUPTED, attempts=1, kinds=_INTERRUPTED_KINDS)
         if record.retrying is not None:
             before = _retrying(record.retrying.payload)
             attempt = before.attempt + 1
@@ -128,13 +133,78 @@ async def run_step(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]
     tail = f',"fingerprint":"{fingerprint}"' if fingerprint else ""
     if record is None and execution.history.is_ahead(branch.path):
         tail += ',"inserted":true'
-    return await _attempts(spec, branch, identity, attempt, tail, args, kwargs)
+    host = execution.host
+    while True:
+        if spec.at_most_once:
+            execution.record(NewEvent("step_started", identity, spec.name, f'{{"attempt":{attempt}{tail}}}', execution.time()))
+        barrier = execution.outbox.barrier()
+        if barrier is not None:
+            await barrier
+        if not (host.may_start() and execution.has_room()) and not await execution.until_body_may_start():
+            await for_ever()
+        if execution.closed or branch.is_closed or execution.is_draining:
+            await for_ever()
+        scope = StepScope(execution.run_id, identity, spec.name, attempt, execution.now_ms(), tail)
+        host.bodies[scope] = execution
+        execution.bodies += 1
+        token = current.set(scope)
+        failure: BaseException | None = None
+        result: Any = None
+        try:
+            if spec.is_plainly_async:
+                result = await spec.fn(*args, **kwargs)
+            else:
+                result = await _limited(spec, scope, args, kwargs, host.threads)
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:
+            if _is_cancelled(error):
+                raise
+            failure = error
+        finally:
+            current.reset(token)
+            del host.bodies[scope]
+            execution.body_ended()
+        if execution.closed or branch.is_closed:
+            return gone(branch)
+        happened = False
+        if failure is None:
+            try:
+                text = codec.encode(result, field="result", limit_bytes=host.payload_bytes_max, depth_max=host.depth_max)
+            except StepwellError as error:
+                failure, happened = error, True
+            else:
+                at_ms = branch.now_ms = execution.time()
+                started = scope.started_ms
+                payload = (
+                    f'{{"result":{text},"attempt":{attempt},"startedAt":{started},'
+                    f'"durationMs":{at_ms - started if at_ms > started else 0}{tail}}}'
+                )
+                execution.record(NewEvent("step_completed", identity, spec.name, payload, at_ms), is_step_outcome=True)
+                return result if spec.returns is None and type(result) in _SCALARS else _decode(text, spec.returns)
+        # Outside of any `except`, so that what is raised here has no other context live than replayed.
+        await _failed(spec, branch, scope, failure, happened=happened)
+        attempt += 1
+
+
+async def _limited(spec: StepSpec, scope: StepScope, args: tuple[Any, ...], kwargs: dict[str, Any], threads: Executor) -> Any:
+    """Call the body, in a thread if it is a plain function, and for no longer than the step's time-out."""
+    if spec.timeout_ms is None:
+        return await call(spec.fn, args, kwargs, threads)
+    limit = asyncio.timeout(spec.timeout_ms / 1000)
+    try:
+        async with limit:
+            return await call(spec.fn, args, kwargs, threads)
+    except TimeoutError:
+        if limit.expired():
+            raise StepTimeout(f"attempt {scope.attempt} of step {spec.name!r} took longer than {spec.timeout_ms} ms") from None
+        raise
 
 
 _INTERRUPTED: Final = "its process was lost while the body was under way, and at_most_once steps are not run again"
 
 
-async def _interrupted(spec: StepSpec, branch: Here, record: Record) -> bool:
+def _interrupted(spec: StepSpec, branch: Here, record: Record) -> bool:
     """Record that an at-most-once step was under way when its process was lost, if it was."""
     began = record.began
     if not spec.at_most_once or began is None or (record.retrying is not None and record.retrying.seq > began.seq):
@@ -146,7 +216,12 @@ async def _interrupted(spec: StepSpec, branch: Here, record: Record) -> bool:
     return True
 
 
-_INTERRUPTED_KINDS: Final = ("stepwell.errors.StepInterrupted", "stepwell.errors.StepFailed", "stepwell.errors.StepwellError", "Exception")
+_INTERRUPTED_KINDS: Final = (
+    "stepwell.errors.StepInterrupted",
+    "stepwell.errors.StepFailed",
+    "stepwell.errors.StepwellError",
+    "Exception",
+)
 
 
 async def _check_fingerprint(execution: Execution, record: Record, fingerprint: str) -> None:
@@ -159,15 +234,20 @@ async def _check_fingerprint(execution: Execution, record: Record, fingerprint: 
         await for_ever()
 
 
-async def for_ever() -> None:
+async def for_ever() -> NoReturn:
     """Wait for the end of this branch: user code must not see why."""
     await asyncio.get_running_loop().create_future()
+    raise AssertionError("what is for ever has ended")
 
 
-def _replayed(spec: StepSpec, outcome: StoredEvent) -> Any:
-    if outcome.type == "step_completed":
-        return _decode(bytes(_completed(outcome.payload).result).decode(), spec.returns)
-    failure = recorded_failure(outcome.payload)
+async def _replayed(spec: StepSpec, execution: Execution, outcome: StoredEvent) -> Any:
+    try:
+        if outcome.type == "step_completed":
+            return _decode(bytes(_completed(outcome.payload).result).decode(), spec.returns)
+        failure = recorded_failure(outcome.payload)
+    except msgspec.MsgspecError as error:
+        execution.unreadable(outcome, error)
+        return await for_ever()
     raise failure.as_step_failed(StepInterrupted if outcome.type == "step_interrupted" else StepFailed)
 
 
@@ -184,75 +264,6 @@ def _decode(text: str, kind: Any) -> Any:
 async def _until(execution: Execution, name: str, due_ms: int) -> None:
     if due_ms > execution.now_ms():
         await Wait(execution, "retry", name, due_ms=due_ms).over()
-
-
-async def _attempts(
-    spec: StepSpec, branch: Here, identity: str, attempt: int, tail: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
-    execution = branch.execution
-    field = f"result of step {spec.name!r}"
-    while True:
-        if spec.at_most_once:
-            execution.record(NewEvent("step_started", identity, spec.name, f'{{"attempt":{attempt}{tail}}}', execution.time()))
-        if not await execution.before_body() or branch.is_closed:
-            await for_ever()
-        scope = StepScope(execution.run_id, identity, spec.name, attempt, execution.now_ms(), tail)
-        failure, happened, text = await _attempt(spec, execution, scope, args, kwargs), False, ""
-        if type(failure) is _Result:
-            try:
-                text = codec.encode(failure.value, field=field, limit_bytes=execution.host.payload_bytes_max)
-            except StepwellError as error:
-                failure, happened = error, True
-        if execution.closed or branch.is_closed:
-            return gone(branch)
-        if type(failure) is _Result:
-            at_ms = branch.now_ms = execution.time()
-            took = max(0, at_ms - scope.started_ms)
-            payload = f'{{"result":{text},"attempt":{attempt},"startedAt":{scope.started_ms},"durationMs":{took}{tail}}}'
-            execution.record(NewEvent("step_completed", identity, spec.name, payload, at_ms), is_step_outcome=True)
-            value = failure.value
-            return value if spec.returns is None and type(value) in _SCALARS else _decode(text, spec.returns)
-        assert isinstance(failure, BaseException)
-        await _failed(spec, branch, scope, failure, happened=happened)
-        attempt += 1
-
-
-class _Result:
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-
-async def _attempt(
-    spec: StepSpec, execution: Execution, scope: StepScope, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> _Result | BaseException:
-    """Run the body once. An exception is returned, so that what is raised later has no other context live than replayed."""
-    bodies, threads = execution.host.bodies, execution.host.threads
-    execution.bodies += 1
-    bodies[scope] = execution
-    token = current.set(scope)
-    try:
-        if spec.timeout_ms is None:
-            return _Result(await call(spec.fn, args, kwargs, threads))
-        limit = asyncio.timeout(spec.timeout_ms / 1000)
-        try:
-            async with limit:
-                return _Result(await call(spec.fn, args, kwargs, threads))
-        except TimeoutError as error:
-            if limit.expired():
-                return StepTimeout(f"attempt {scope.attempt} of step {spec.name!r} took longer than {spec.timeout_ms} ms")
-            return error
-    except (KeyboardInterrupt, SystemExit, GeneratorExit):
-        raise
-    except BaseException as error:
-        if _is_cancelled(error):
-            raise
-        return error
-    finally:
-        current.reset(token)
-        bodies.pop(scope, None)
-        execution.body_ended()
 
 
 def _is_cancelled(error: BaseException) -> bool:

@@ -8,7 +8,7 @@ awaits something of its own, which is then begun again on replay.
 import asyncio
 import contextvars
 import weakref
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Container, Coroutine, Iterable
 from types import CoroutineType, FrameType
 from typing import Any, Final, Protocol, cast
 
@@ -58,7 +58,9 @@ def watch(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
 _restore: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Any, Any]]] = weakref.WeakKeyDictionary()
 
 
-def _create(factory: Any, loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], options: dict[str, Any]) -> asyncio.Task[Any]:
+def _create(
+    factory: Any, loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], options: dict[str, Any]
+) -> asyncio.Task[Any]:
     return asyncio.Task(coro, loop=loop, **options) if factory is None else factory(loop, coro, **options)
 
 
@@ -69,11 +71,14 @@ _JOINING: Final = frozenset({
 })  # fmt: skip
 
 
-def waits_for_tasks(task: "asyncio.Task[Any]") -> bool:
-    """Tell whether a task waits for other tasks of its run (gather, a task group, a lock, a queue) and not for the outside."""
-    waiter = getattr(task, "_fut_waiter", None)
-    if isinstance(waiter, asyncio.Task) or (waiter is not None and type(waiter).__name__ == "_GatheringFuture"):
-        return True
+def waits_for_tasks(task: "asyncio.Task[Any]", own: Container[object]) -> bool:
+    """Tell whether a task waits for its run's ``own`` tasks (gather, a task group, a lock, a queue) and not for the outside."""
+    waiter: Any = getattr(task, "_fut_waiter", None)
+    if isinstance(waiter, asyncio.Task):
+        return waiter in own
+    if type(waiter).__name__ == "_GatheringFuture":
+        children: list[asyncio.Future[Any]] = getattr(waiter, "_children", [])
+        return all(child.done() or child in own for child in children)
     frame = _innermost(task.get_coro())
     if frame is None:
         return False
@@ -95,11 +100,8 @@ def throw_away(tasks: Iterable[tuple["asyncio.Task[Any]", contextvars.Context]])
     Returns what they raised instead of ending: an ``await`` in a ``finally``, for example.
     """
     raised: list[BaseException] = []
-    for task, context in tasks:
-        if task.done():
-            continue
-        # asyncio complains of pending tasks that are dropped, unless told that it is meant.
-        task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001
+    left = [(task, context) for task, context in tasks if not task.done()]
+    for task, context in left:
         task.add_done_callback(look_away)
         coroutine = task.get_coro()
         if isinstance(coroutine, CoroutineType):
@@ -107,6 +109,9 @@ def throw_away(tasks: Iterable[tuple["asyncio.Task[Any]", contextvars.Context]])
                 context.run(coroutine.close)
             except BaseException as error:
                 raised.append(error)
+    for task, _ in left:
+        # Its coroutine is over; this ends the task itself, which asyncio would otherwise keep as pending for ever.
+        task.cancel()
     return raised
 
 

@@ -32,6 +32,9 @@ class Runner:
         self.keep_ms = settings.keep_ms
         self.shown_ms = settings.waiting_shown_ms
         self.threads: Executor = ThreadPoolExecutor(min(concurrency, settings.threads_max), thread_name_prefix="stepwell-step")
+        self.depth_max = settings.depth_max
+        self.now_ms: Callable[[], int] = engine.now_ms
+        self.may_start: Callable[[], bool]
         self.bodies: dict[StepScope, Execution] = {}
         self.session: Session
         self._engine = engine
@@ -51,6 +54,7 @@ class Runner:
     async def open(self) -> None:
         """Begin to take runs. Ready when it returns."""
         self.session = await self._engine.work(list(self._workflows), self)
+        self.may_start = self.session.may_start
 
     # -- for the session
 
@@ -70,10 +74,6 @@ class Runner:
 
     # -- for executions
 
-    def now_ms(self) -> int:
-        """See ``Host.now_ms``."""
-        return self._engine.now_ms()
-
     def call_at(self, when_ms: int, callback: Callable[[], None]) -> Alarm:
         """See ``Host.call_at``."""
         return self._engine.call_at(when_ms, callback)
@@ -81,10 +81,6 @@ class Runner:
     def offer(self, execution: Execution) -> None:
         """See ``Host.offer``."""
         self.session.offer(execution)
-
-    def may_start(self) -> bool:
-        """See ``Host.may_start``."""
-        return self.session.may_start()
 
     async def until_may_start(self) -> None:
         """See ``Host.until_may_start``."""
@@ -159,7 +155,9 @@ class Runner:
                     async with asyncio.timeout(self._engine.settings.patience_ms / 1000):
                         await self._empty.wait()
                 except TimeoutError:
-                    _log.warning("%d runs could not be handed back: the store does not answer", len(self._active) + len(self._kept))
+                    _log.warning(
+                        "%d runs could not be handed back: the store does not answer", len(self._active) + len(self._kept)
+                    )
         await self.close()
 
     async def close(self) -> None:
