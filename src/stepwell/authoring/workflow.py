@@ -22,7 +22,8 @@ class Workflow(Generic[I, R_co]):
 
     def __init__(
         self, name: str, fn: Callable[..., Coroutine[Any, Any, Any]], *, version: str | None = None,
-        max_events: int | None = None, execution_timeout_ms: int | None = None, input_type: type[Any] | None = None, retention_ms: int | None = None,
+        max_events: int | None = None, execution_timeout_ms: int | None = None, input_type: type[Any] | None = None,
+        retention_ms: int | None = None,
     ) -> None:  # fmt: skip
         self.name = name
         self.version = version

@@ -93,8 +93,8 @@ class Workflows:
 
     def get_runs(
         self, workflow_name: "str | Workflow[Any, Any] | None" = None, status: Status | None = None,
-        parent_run_id: str | None = None, tags: Sequence[str] | None = None, created_after: datetime | None = None, created_before: datetime | None = None,
-        limit: int = 20, cursor: str | None = None, include: Sequence[str] = (),
+        parent_run_id: str | None = None, tags: Sequence[str] | None = None, created_after: datetime | None = None,
+        created_before: datetime | None = None, limit: int = 20, cursor: str | None = None, include: Sequence[str] = (),
     ) -> Page[Run[Any]]:  # fmt: skip
         """See ``AsyncWorkflows.get_runs``."""
         return self._run(

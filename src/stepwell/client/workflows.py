@@ -122,8 +122,8 @@ class AsyncWorkflows:
 
     async def get_runs(
         self, workflow_name: "str | Workflow[Any, Any] | None" = None, status: Status | None = None,
-        parent_run_id: str | None = None, tags: Sequence[str] | None = None, created_after: datetime | None = None, created_before: datetime | None = None,
-        limit: int = 20, cursor: str | None = None, include: Sequence[str] = (),
+        parent_run_id: str | None = None, tags: Sequence[str] | None = None, created_after: datetime | None = None,
+        created_before: datetime | None = None, limit: int = 20, cursor: str | None = None, include: Sequence[str] = (),
     ) -> Page[Run[Any]]:  # fmt: skip
         """Return a page of runs, newest first; ``include`` takes ``"input"`` and ``"output"``. ``limit`` is 1 to 500."""
         only = run_filter(workflow_name, status, parent_run_id, tags, created_after, created_before, include)
@@ -136,8 +136,8 @@ class AsyncWorkflows:
 
     async def iter_runs(
         self, workflow_name: "str | Workflow[Any, Any] | None" = None, status: Status | None = None,
-        parent_run_id: str | None = None, tags: Sequence[str] | None = None, created_after: datetime | None = None, created_before: datetime | None = None,
-        include: Sequence[str] = (),
+        parent_run_id: str | None = None, tags: Sequence[str] | None = None, created_after: datetime | None = None,
+        created_before: datetime | None = None, include: Sequence[str] = (),
     ) -> AsyncIterator[Run[Any]]:  # fmt: skip
         """Yield all runs that fit, newest first, page by page."""
         cursor = None

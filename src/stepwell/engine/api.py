@@ -69,9 +69,8 @@ class Worker(Protocol):
 class Session(Protocol):
     """A worker's connection to the engine."""
 
-    def offer(self, held: Held) -> None:
-        """The run has progress; it is asked for it when the next commit is made."""
-        ...
+    offer: Callable[[Held], None]
+    """The run has progress; it is asked for it when the next commit is made."""
 
     def let_go(self, held: Held) -> None:
         """The worker holds the run no more."""

@@ -138,6 +138,9 @@ class EmbeddedEngine(Node):
             while True:
                 over = self.watchers.for_end(run_id)
                 try:
+                    if self.holder(run_id) is not None:
+                        # This node itself will write the end of it.
+                        await over
                     run = await self.get_run(run_id)
                     if run.is_over:
                         return run

@@ -56,6 +56,7 @@ class Node:
         self._pid = os.getpid()
         await self.store.open()
         self.committer = Committer(self.store, self.settings, self)
+        self.offer = self.committer.offer
         self.claims = Claims(self)
         self.reaper = Reaper(self)
         self.timers = Timers(self.clock.call_at, self.store.now_ms, self._due)
@@ -147,17 +148,9 @@ class Node:
         """Return the lease to take with each commit: none while this node has no worker."""
         return self.settings.lease_ms if self.sessions else None
 
-    def lease_left_ms(self) -> int:
-        """Return how long the lease still holds."""
-        return self.store.lease_until_boot_ms - self.clock.boot_ms()
-
     async def renew(self) -> None:
         """Renew the lease by a commit."""
         await self.committer.renew()
-
-    def offer(self, held: Held) -> None:
-        """See ``Session.offer``."""
-        self.committer.offer(held)
 
     async def submit(self, operation: Operation) -> Any:
         """Commit an operation and return its result."""

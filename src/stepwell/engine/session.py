@@ -1,11 +1,13 @@
 """A worker of this process: what it holds, and how much more it could."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
+from stepwell.clock import Clock
 from stepwell.engine.api import Worker
 from stepwell.progress import Assignment, Held, Message, Progress
+from stepwell.store.base import Store
 
 _MARGIN_MS: Final = 250
 """A body starts only while the lease holds for so much longer: between the check and its first instruction time may pass."""
@@ -14,13 +16,15 @@ _MARGIN_MS: Final = 250
 class Home(Protocol):
     """The node, as a session sees it."""
 
-    def offer(self, held: Held) -> None: ...
+    offer: Callable[[Held], None]
+    """Ask this run for progress when the next commit is made."""
 
     def want_runs(self) -> None:
         """Claim, if there is something to claim."""
         ...
 
-    def lease_left_ms(self) -> int: ...
+    store: Store
+    clock: Clock
 
     async def renew(self) -> None: ...
 
@@ -43,8 +47,11 @@ class LocalSession:
         """Held runs that keep losing their worker; they are executed one at a time."""
         self.reserved = 0
         """Room that claims and triggers under way may use."""
+        self.offer = home.offer
         self._home = home
         self._worker = worker
+        self._store = home.store
+        self._boot_ms = home.clock.boot_ms
 
     def room(self) -> int:
         """Return how many more runs could be claimed."""
@@ -75,10 +82,6 @@ class LocalSession:
 
     # -- for the worker
 
-    def offer(self, held: Held) -> None:
-        """See ``Session.offer``."""
-        self._home.offer(held)
-
     def let_go(self, held: Held) -> None:
         """See ``Session.let_go``."""
         if self.held.get(held.run_id) is held:
@@ -93,7 +96,7 @@ class LocalSession:
 
     def may_start(self) -> bool:
         """See ``Session.may_start``."""
-        return self._home.lease_left_ms() > _MARGIN_MS
+        return self._store.lease_until_boot_ms - self._boot_ms() > _MARGIN_MS
 
     async def until_may_start(self) -> None:
         """See ``Session.until_may_start``."""

@@ -50,9 +50,8 @@ class Host(Protocol):
 
     def call_at(self, when_ms: int, callback: Callable[[], None]) -> Alarm: ...
 
-    def offer(self, execution: "Execution") -> None:
-        """The execution has progress for the session."""
-        ...
+    offer: "Callable[[Execution], None]"
+    """The execution has progress for the session."""
 
     async def until_may_start(self) -> None: ...
 
@@ -287,7 +286,8 @@ class Execution:
 
     def has_room(self) -> bool:
         """Tell whether one more body may be recorded, besides those under way."""
-        return self._seq + self.outbox.count + self.bodies < self._events_max
+        outbox = self.outbox
+        return self._seq + outbox.committing_count + len(outbox.events) + self.bodies < self._events_max
 
     async def until_body_may_start(self) -> bool:
         """Return when lease and history allow one more body; False if the run is over instead, and it must not start."""

@@ -91,6 +91,9 @@ class History:
 
     def ask(self, identity: str) -> Record | None:
         """Return what is recorded under an identity, and note that the code asked for it."""
+        if not self._unasked:
+            # The common case, live: everything recorded was asked for, and nothing is asked for twice.
+            return None
         record = self._records.get(identity)
         if record is not None and not record.asked:
             record.asked = True

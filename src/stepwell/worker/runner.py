@@ -35,6 +35,7 @@ class Runner:
         self.depth_max = settings.depth_max
         self.now_ms: Callable[[], int] = engine.now_ms
         self.may_start: Callable[[], bool]
+        self.offer: Callable[[Execution], None]
         self.bodies: dict[StepScope, Execution] = {}
         self.session: Session
         self._engine = engine
@@ -55,6 +56,7 @@ class Runner:
         """Begin to take runs. Ready when it returns."""
         self.session = await self._engine.work(list(self._workflows), self)
         self.may_start = self.session.may_start
+        self.offer = self.session.offer
 
     # -- for the session
 
@@ -77,10 +79,6 @@ class Runner:
     def call_at(self, when_ms: int, callback: Callable[[], None]) -> Alarm:
         """See ``Host.call_at``."""
         return self._engine.call_at(when_ms, callback)
-
-    def offer(self, execution: Execution) -> None:
-        """See ``Host.offer``."""
-        self.session.offer(execution)
 
     async def until_may_start(self) -> None:
         """See ``Host.until_may_start``."""
