@@ -1,0 +1,99 @@
+"""The commands, put together; and the only place that turns errors into exit codes."""
+
+import asyncio
+import inspect
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+from cyclopts import App, CycloptsError
+from rich.console import Console
+from rich.text import Text
+
+from stepwell.cli.db import db
+from stepwell.cli.demo import demo
+from stepwell.cli.exits import Exit, UsageError, exit_code, explain
+from stepwell.cli.output import notes, plain, say
+from stepwell.cli.run import run
+from stepwell.cli.runs import runs
+from stepwell.cli.signal import signal
+from stepwell.cli.trigger import trigger
+from stepwell.cli.worker import worker
+from stepwell.errors import StepwellError
+
+
+def _version() -> str:
+    try:
+        return version("stepwell")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+_STEP_THREADS = "stepwell-step"
+_THREAD_ENDS_S = 1.0
+_ABOUT = "Durable workflows: they survive the processes that run them."
+app = App(name="stepwell", help=_ABOUT, version=_version, help_format="plaintext")
+for command in (run, trigger, runs, signal, worker, db, demo):
+    app.command(command)
+
+
+def _new_event_loop() -> asyncio.AbstractEventLoop:
+    try:
+        # Not on Windows.
+        import uvloop
+    except ModuleNotFoundError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+def main() -> None:
+    """Run the command that ``sys.argv`` names, and exit."""
+    sys.exit(run_command_line(sys.argv[1:]))
+
+
+def run_command_line(tokens: Sequence[str]) -> int:
+    """Run a command; return its exit code. A user's mistake never shows a traceback."""
+    try:
+        command, bound, _ = app.parse_args(
+            tokens, console=Console(), error_console=notes(), error_formatter=_parse_error, exit_on_error=False
+        )
+        code = command(*bound.args, **bound.kwargs)
+        if inspect.iscoroutine(code):
+            with asyncio.Runner(loop_factory=_new_event_loop) as runner:
+                code = runner.run(code)
+                _leave_threads_behind(code)
+        sys.stdout.flush()
+    except CycloptsError:
+        return Exit.USAGE
+    except UsageError as error:
+        say(f"stepwell: {error}", "red")
+        if error.detail:
+            say(error.detail)
+        return Exit.USAGE
+    except StepwellError as error:
+        say(f"stepwell: {explain(error)}", "red")
+        return exit_code(error)
+    except BrokenPipeError:
+        # Whoever read our output has gone, as in `stepwell runs list | head`. Python would complain once more when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.INTERRUPTED
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    return code if isinstance(code, int) else Exit.OK
+
+
+def _leave_threads_behind(code: int) -> None:
+    """Exit now, if steps in threads outlived the drain: a thread cannot be stopped, and Python would wait for it."""
+    steps = [thread for thread in threading.enumerate() if thread.name.startswith(_STEP_THREADS)]
+    for thread in steps:
+        thread.join(_THREAD_ENDS_S / len(steps))
+    if any(thread.is_alive() for thread in steps):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _parse_error(error: CycloptsError) -> Text:
+    return Text(f"stepwell: {plain(str(error))}", style="red")

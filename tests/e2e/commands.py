@@ -1,0 +1,129 @@
+"""The command line as a user runs it: in a process of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from queue import Queue
+from typing import Any, NamedTuple
+
+import stepwell
+
+_SOURCES = str(Path(stepwell.__file__).parents[1])
+PATIENCE_S = 60
+"""No limit of a test: when it passes, something hangs."""
+
+
+class Done(NamedTuple):
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def lines(self) -> list[Any]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+class Running:
+    """A command that goes on. Its standard error can be awaited line by line."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.err: list[str] = []
+        self._queue: Queue[str | None] = Queue()
+        self._out: list[str] = []
+        self._readers = [threading.Thread(target=self._read_err), threading.Thread(target=self._read_out)]
+        for reader in self._readers:
+            reader.start()
+
+    def _read_err(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self._queue.put(line)
+        self._queue.put(None)
+
+    def _read_out(self) -> None:
+        assert self.process.stdout is not None
+        self._out.append(self.process.stdout.read())
+
+    def until(self, text: str) -> str:
+        """Wait for a line on standard error that holds this text."""
+        while (line := self._queue.get(timeout=PATIENCE_S)) is not None:
+            self.err.append(line)
+            if text in line:
+                return line
+        raise AssertionError(f"ended without saying {text!r}: {''.join(self.err)}")
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def done(self) -> Done:
+        """Wait for its end."""
+        code = self.process.wait(PATIENCE_S)
+        for reader in self._readers:
+            reader.join()
+        while not self._queue.empty():
+            self.err.append(self._queue.get() or "")
+        return Done(code, "".join(self._out), "".join(self.err))
+
+
+class Shell:
+    """A folder with a store in it, in which commands are run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.url = "sqlite:///runs.db"
+
+    def _popen(self, args: tuple[str, ...], env: Mapping[str, str]) -> subprocess.Popen[str]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("STEPWELL_", "FORCE_COLOR"))}
+        return subprocess.Popen(
+            [sys.executable, "-m", "stepwell", *args], cwd=self.folder, text=True, encoding="utf-8",
+            env=inherited | {"PYTHONPATH": _SOURCES, "STEPWELL_URL": self.url} | env,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def run(self, *args: str, stdin: str = "", **env: str) -> Done:
+        """Run a command to its end."""
+        process = self._popen(args, env)
+        out, err = process.communicate(stdin, timeout=PATIENCE_S)
+        return Done(process.returncode, out, err)
+
+    def run_unread(self, *args: str) -> Done:
+        """Run a command whose standard output nobody reads."""
+        process = self._popen(args, {})
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.close()
+        process.stdout.close()
+        with process.stderr:
+            err = process.stderr.read()
+        return Done(process.wait(PATIENCE_S), "", err)
+
+    @contextmanager
+    def start(self, *args: str, **env: str) -> Iterator[Running]:
+        """Start a command; it does not outlive the block."""
+        process = self._popen(args, env)
+        assert process.stdin is not None
+        process.stdin.close()
+        running = Running(process)
+        try:
+            yield running
+        finally:
+            if process.poll() is None:
+                process.kill()
+            running.done()
+            for pipe in (process.stdout, process.stderr):
+                assert pipe is not None
+                pipe.close()
