@@ -4,8 +4,6 @@ A branch is the workflow function itself, a branch of ``parallel`` or ``race``, 
 hands out identities. The contextvar says where a caller is: in a branch, in the body of a step, or in no workflow at all.
 """
 
-import asyncio
-from collections.abc import Hashable
 from contextvars import ContextVar
 from typing import Any, Final, Generic, TypeVar
 
@@ -17,20 +15,22 @@ E = TypeVar("E")
 class Branch(Generic[E]):
     """One line of execution. ``E`` is the execution that it belongs to; ``path`` is "" or ends in a slash."""
 
-    __slots__ = ("_ordinals", "children", "execution", "is_closed", "now_ms", "path", "task")
+    __slots__ = ("children", "_ordinals", "execution", "is_closed", "now_ms", "parent", "path")
 
-    def __init__(self, execution: E, path: str, task: "asyncio.Task[Any] | None", now_ms: int) -> None:
+    def __init__(self, execution: E, path: str, now_ms: int, *, parent: "Branch[E] | None" = None) -> None:
         self.execution = execution
         self.path = path
-        self.task = task
+        self.parent = parent
+        """The branch that started this task, until the task makes its first durable call and gets its number."""
         self.now_ms = now_ms
         """When the latest operation of this branch ended, as recorded."""
         self.is_closed = False
         """A race was lost: durable calls made from here do nothing any more."""
-        self.children: dict[Hashable, Branch[E]] = {}
+        self.children: list[Branch[E]] = []
         self._ordinals: dict[str, int] = {}
 
-    def _count(self, key: str) -> int:
+    def ordinal(self, key: str) -> int:
+        """Count a key up; return how often it was counted before."""
         ordinal = self._ordinals.get(key, 0)
         self._ordinals[key] = ordinal + 1
         return ordinal
@@ -40,39 +40,46 @@ class Branch(Generic[E]):
         own = step_key(name)
         if key is not None:
             own = f"{own}@{key}"
-        ordinal = self._count(own)
+        ordinal = self.ordinal(own)
         return f"{self.path}{own}#{ordinal}" if ordinal else f"{self.path}{own}"
 
     def operation(self, kind: str, name: str = "") -> str:
         """Return the identity of the next operation of this kind and name: ``signal:go#1``; without a name ``sleep:1``."""
         own = operation_key(kind, name)
-        ordinal = self._count(own)
+        ordinal = self.ordinal(own)
         if not name:
             return f"{self.path}{own}{ordinal}"
         return f"{self.path}{own}#{ordinal}" if ordinal else f"{self.path}{own}"
 
     def fork(self, identity: str, index: int) -> "Branch[E]":
         """Return the branch ``index`` of a ``parallel`` or ``race`` with this identity."""
-        branch = Branch(self.execution, f"{identity}/{index}/", None, self.now_ms)
-        self.children[branch.path] = branch
+        branch = Branch(self.execution, f"{identity}/{index}/", self.now_ms)
+        self.children.append(branch)
         return branch
 
     def parallel(self) -> str:
         """Return the identity of the next ``parallel``."""
-        return f"{self.path}parallel#{self._count('parallel/')}"
+        return f"{self.path}parallel#{self.ordinal('parallel/')}"
 
-    def adopt(self, task: "asyncio.Task[Any]", now_ms: int) -> "Branch[E]":
-        """Return the branch of a task that was started from this branch, numbered by the order of first durable calls."""
-        child = self.children.get(task)
-        if child is None:
-            child = self.children[task] = Branch(self.execution, f"{self.path}~{self._count('~')}/", task, now_ms)
-            child.is_closed = self.is_closed
-        return child
+    def task(self) -> "Branch[E]":
+        """Return the branch of a task that is started from this one. It has no number yet."""
+        return Branch(self.execution, "", self.now_ms, parent=self)
+
+    def number(self) -> None:
+        """Give a task's branch its path: tasks are numbered in the order of their first durable calls."""
+        parent = self.parent
+        if parent is not None:
+            if parent.parent is not None:
+                parent.number()
+            self.parent = None
+            self.path = f"{parent.path}~{parent.ordinal('~')}/"
+            self.is_closed = parent.is_closed
+            parent.children.append(self)
 
     def close(self) -> None:
         """Make this branch and all below it do nothing any more."""
         self.is_closed = True
-        for child in self.children.values():
+        for child in self.children:
             child.close()
 
 

@@ -71,6 +71,13 @@ class Host(Protocol):
 class Execution:
     """One run in the hands of a worker. Implements ``progress.Held``."""
 
+    __slots__ = (
+        "_after_suspend", "_body", "_body_ended", "_deadline", "_events_max", "_is_offered", "_last_ms", "_last_word",
+        "_loop", "_mailbox_seen", "_seq", "_taken", "_taken_timeouts", "_tasks", "_timing_out", "assignment", "bodies",
+        "closed", "deadline_ms", "history", "host", "is_branched", "is_draining", "joining", "keep_ms", "now_ms", "outbox",
+        "rest", "root", "run_id", "shown_ms", "turn", "waits",
+    )  # fmt: skip
+
     def __init__(self, assignment: Assignment, body: "Body", host: Host) -> None:
         self.assignment = assignment
         self.run_id = assignment.run_id
@@ -107,7 +114,7 @@ class Execution:
         self._tasks: dict[asyncio.Task[Any], contextvars.Context] = {}
         self._deadline: Alarm | None = None
         self._loop = asyncio.get_running_loop()
-        self.root: Here = Branch(self, "", None, assignment.started_at_ms)
+        self.root: Here = Branch(self, "", assignment.started_at_ms)
 
     # -- the run's tasks
 
@@ -122,13 +129,13 @@ class Execution:
         """Start the task of a branch."""
         context = contextvars.copy_context()
         context.run(current.set, branch)
-        task = branch.task = asyncio.Task(coroutine, loop=self._loop, context=context)
+        task = asyncio.Task(coroutine, loop=self._loop, context=context)
         self._tasks[task] = context
         task.add_done_callback(self._task_ended)
         return task
 
-    def joined(self, task: "asyncio.Task[Any]", branch: Branch[Any], context: contextvars.Context) -> None:
-        """A task was started by the workflow's own code, from this branch."""
+    def joined(self, task: "asyncio.Task[Any]", context: contextvars.Context) -> None:
+        """A task was started by the workflow's own code."""
         if not self.closed:
             self._tasks[task] = context
             task.add_done_callback(self._task_ended)

@@ -18,12 +18,9 @@ def branch_here() -> Here | None:
     execution = branch.execution
     if execution.closed:
         return branch
-    task = asyncio.current_task()
-    if branch.task is task or task is None:
-        return branch
-    execution.is_branched = True
-    branch = branch.adopt(task, branch.now_ms)
-    current.set(branch)
+    if branch.parent is not None:
+        execution.is_branched = True
+        branch.number()
     return branch
 
 

@@ -57,6 +57,10 @@ _decode_received = msgspec.json.Decoder(_Received).decode
 class History:
     """The recorded past of a run, as its executor asks for it."""
 
+    __slots__ = (
+        "_records", "_reserved", "_signals", "_unasked", "last_ms",
+    )  # fmt: skip
+
     def __init__(self, events: Iterable[StoredEvent]) -> None:
         self._records: dict[str, Record] = {}
         self._unasked: dict[str, int] = {}

@@ -11,6 +11,11 @@ from stepwell.progress import NewEvent
 class Outbox:
     """The uncommitted events of one run."""
 
+    __slots__ = (
+        "_barriers", "_committing_barriers", "_loop", "committing_count", "consumed", "events", "has_outcome",
+        "is_committing",
+    )  # fmt: skip
+
     def __init__(self) -> None:
         self.events: list[NewEvent] = []
         self.consumed: list[tuple[int, str]] = []

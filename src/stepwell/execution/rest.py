@@ -111,6 +111,10 @@ class Wait:
 class Rest:
     """Notices that a run rests, and decides what becomes of it."""
 
+    __slots__ = (
+        "_alarms", "_evicts", "_is_looking", "_run", "_shows", "_text", "is_resting",
+    )  # fmt: skip
+
     def __init__(self, run: Resting) -> None:
         self._run = run
         self.is_resting = False

@@ -1,8 +1,8 @@
 """Which asyncio tasks belong to a run, and whether they all wait for something durable.
 
 asyncio tells neither, so while runs are executed on a loop its task factory is wrapped: a task that is started from a branch
-of a run is told to that run. Without it (somebody replaced the factory) a run may be evicted although a task of it still
-awaits something of its own, which is then begun again on replay.
+of a run gets a branch of its own, and is told to the run. Code that makes tasks around the loop's factory (``asyncio.Task(...)``)
+shares the branch that it came from; its durable calls must then be made in the same order each time.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from stepwell.execution.branch import Branch, current
 class TaskOwner(Protocol):
     """What wants to know of the tasks of a run."""
 
-    def joined(self, task: "asyncio.Task[Any]", branch: Branch[Any], context: contextvars.Context) -> None: ...
+    def joined(self, task: "asyncio.Task[Any]", context: contextvars.Context) -> None: ...
 
 
 _watched: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, int]] = weakref.WeakKeyDictionary()
@@ -37,9 +37,10 @@ def watch(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
                 return _create(previous, loop, coro, options)
             # Python 3.11 does not tell a task's context, so the task is given one that is known.
             context: contextvars.Context = options.pop("context", None) or contextvars.copy_context()
+            context.run(current.set, branch.task())
             task = _create(previous, loop, coro, {**options, "context": context})
             owner: TaskOwner = branch.execution
-            owner.joined(task, branch, context)
+            owner.joined(task, context)
             return task
 
         loop.set_task_factory(cast("Any", factory))
