@@ -15,7 +15,7 @@ E = TypeVar("E")
 class Branch(Generic[E]):
     """One line of execution. ``E`` is the execution that it belongs to; ``path`` is "" or ends in a slash."""
 
-    __slots__ = ("children", "_ordinals", "execution", "is_closed", "now_ms", "parent", "path")
+    __slots__ = ("_ordinals", "children", "execution", "is_closed", "now_ms", "parent", "path")
 
     def __init__(self, execution: E, path: str, now_ms: int, *, parent: "Branch[E] | None" = None) -> None:
         self.execution = execution

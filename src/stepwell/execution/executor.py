@@ -84,7 +84,7 @@ class Execution:
         self.turn = assignment.turn
         self.deadline_ms = assignment.deadline_ms
         self.host = host
-        self.now_ms = host.now_ms
+        self.now_ms: Callable[[], int] = host.now_ms
         self.keep_ms = host.keep_ms
         self.shown_ms = host.shown_ms
         self.history = History(assignment.history)

@@ -22,7 +22,10 @@ class Resting(Protocol):
     waits: "dict[asyncio.Task[Any], Wait]"
     keep_ms: int
     shown_ms: int
-    now_ms: Callable[[], int]
+
+    def time(self) -> int:
+        """Return the store's time, never before the last in this run."""
+        ...
 
     def call_at(self, when_ms: int, callback: Callable[[], None]) -> Alarm: ...
 
@@ -138,7 +141,7 @@ class Rest:
     def _begin(self) -> None:
         self.is_resting = True
         may_keep = self._run.rests()
-        now, due = self._run.now_ms(), self._due_ms()
+        now, due = self._run.time(), self._due_ms()
         if not may_keep or (due is not None and due - now > self._run.keep_ms):
             self._evict()
             return
@@ -171,7 +174,7 @@ class Rest:
 
     def _evict_if_long(self) -> None:
         due = self._due_ms()
-        if due is not None and due - self._run.now_ms() <= self._run.keep_ms:
+        if due is not None and due - self._run.time() <= self._run.keep_ms:
             return
         self._evict()
 
