@@ -1,0 +1,39 @@
+"""The stores that the contract is put to. A second one is one more line in ``store``."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from stepwell.settings import Settings
+from stepwell.store.base import Store
+from stepwell.store.sqlite import SqliteStore
+from tests.store.acting import Node, SetClock
+
+
+@pytest.fixture
+def clock() -> SetClock:
+    return SetClock()
+
+
+@pytest.fixture
+def store_settings() -> Settings:
+    return Settings(messages_max=10)
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+async def store(
+    request: pytest.FixtureRequest, tmp_path: Path, clock: SetClock, store_settings: Settings
+) -> AsyncIterator[Store]:
+    path = tmp_path / "store.db" if request.param == "sqlite" else None
+    store = SqliteStore(path, clock=clock, settings=store_settings)
+    await store.open()
+    yield store
+    wrong = await store.check()
+    await store.close()
+    assert wrong == []
+
+
+@pytest.fixture
+async def node(store: Store, clock: SetClock) -> Node:
+    return await Node(store, "node", clock).enrol()
