@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from blockbuster import blockbuster_ctx
 from hypothesis import HealthCheck, settings
 
 from stepwell import failpoints
@@ -23,3 +24,10 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def _disarmed_failpoints() -> Iterator[None]:
     yield
     failpoints.armed.clear()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_blocks_the_loop() -> Iterator[None]:
+    """Fail a test in which our code blocks its event loop: reads a file, sleeps, waits for a lock."""
+    with blockbuster_ctx("stepwell"):
+        yield
