@@ -7,7 +7,7 @@ import functools
 import inspect
 import typing
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, Self, TypeVar, overload
+from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
 from stepwell import codec
 from stepwell.checks import check_float, check_int, check_name
@@ -95,7 +95,7 @@ def _spec(name: str, fn: Callable[..., Any], options: dict[str, Any]) -> StepSpe
         fn=fn,
         policy=_policy(options),
         timeout_ms=None if timeout is None else parse_ms(timeout, bare="ms", field="timeout"),
-        on_error=options.get("on_error"),
+        on_error=_on_error(options.get("on_error")),
         key=None if key is None else check_name(str(key), "key"),
         at_most_once=bool(options.get("at_most_once", False)),
         returns=_returns(fn),
@@ -114,8 +114,23 @@ def _policy(options: dict[str, Any]) -> RetryPolicy:
         backoff=check_float(options.get("backoff", 1.0), "backoff", 1, 1_000),
         delay_max_ms=None if longest is None else parse_ms(longest, bare="ms", field="max_retry_delay"),
         jitter=check_float(options.get("jitter", 0.0), "jitter", 0, 1_000),
-        retry_on=options.get("retry_on", Exception),
+        retry_on=_retry_on(options.get("retry_on", Exception)),
     )
+
+
+def _retry_on(kinds: Any) -> Any:
+    # A wrong one would raise only when a step has failed: in the run, instead of where the mistake is.
+    each = cast("tuple[Any, ...]", kinds if isinstance(kinds, tuple) else (kinds,))
+    for kind in each:
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            raise TypeError(f"retry_on takes an exception class, or a tuple of them, not {kinds!r}")
+    return each
+
+
+def _on_error(told: Any) -> Any:
+    if told is not None and not callable(told):
+        raise TypeError(f"on_error takes a function of the error, not {told!r}")
+    return told
 
 
 _returned: Final[dict[Any, Any]] = {}

@@ -74,13 +74,13 @@ def _is_single(value: Any) -> bool:
 def _takes_input(name: str, fn: Callable[..., Any]) -> bool:
     if not inspect.iscoroutinefunction(fn):
         raise TypeError(f"workflow {name!r} needs an `async def` function, not {fn!r}")
+    parameters = list(inspect.signature(fn).parameters.values())
     positional = [
-        parameter
-        for parameter in inspect.signature(fn).parameters.values()
-        if parameter.kind in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}
+        parameter for parameter in parameters if parameter.kind in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}
     ]
-    needed = [parameter for parameter in positional if parameter.default is parameter.empty]
-    if not positional or len(needed) > 2:
+    variable = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+    needed = [one for one in parameters if one.default is one.empty and one.kind not in variable]
+    if not positional or len(needed) > 2 or not set(needed) <= set(positional):
         raise TypeError(f"workflow {name!r}: the function must take (ctx) or (ctx, input)")
     return len(positional) > 1
 
