@@ -1,0 +1,40 @@
+"""Clients for tests of the public surface, one for each kind of store that a URL can name.
+
+An HTTP client joins by one more parameter of ``url``. Whatever a test did, the store must hold together when it is over.
+"""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from stepwell import AsyncClient, Settings
+
+PATIENCE_S = 30
+"""How long a test waits for what must come before it says that it never came. No measure of anything."""
+
+
+@pytest.fixture
+def settings() -> Settings:
+    """What the client's node is set to; a test module or a parametrisation replaces it."""
+    return Settings(waiting_shown_ms=1)
+
+
+@pytest.fixture
+def file_url(tmp_path: Path) -> str:
+    """A store that survives its clients."""
+    return f"sqlite:///{tmp_path / 'app.db'}"
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def url(request: pytest.FixtureRequest, file_url: str) -> str:
+    """Each kind of store in turn."""
+    return "memory://" if request.param == "memory" else file_url
+
+
+@pytest.fixture
+async def client(url: str, settings: Settings) -> AsyncIterator[AsyncClient]:
+    """An open client."""
+    async with AsyncClient(url, settings=settings) as client:
+        yield client
+        assert await client.check_store() == []
