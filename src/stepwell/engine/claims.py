@@ -26,6 +26,10 @@ class Claimer(Protocol):
 
     async def submit(self, operation: Operation) -> Any: ...
 
+    def drop(self, run_id: str, turn: int) -> None:
+        """Hand back a run that was claimed and will not be executed here."""
+        ...
+
     def fence(self) -> object:
         """Something that changes when the node comes back under a new identity."""
         ...
@@ -36,6 +40,8 @@ class Claims(Loop):
 
     def __init__(self, node: Claimer) -> None:
         super().__init__(None)
+        self.arriving: set[str] = set()
+        """Runs that are claimed and being loaded: owned, and not held yet."""
         self._node = node
 
     async def tick(self) -> int:
@@ -66,23 +72,25 @@ class Claims(Loop):
         )  # fmt: skip
         assert isinstance(claimed, Claimed)
         failpoint("claim.loaded")
-        if not claimed.rows:
-            return claimed, 0
-        histories = await node.store.load([row.run_id for row in claimed.rows])
-        count = 0
-        for history in histories:
-            if node.fence() is not identity:
-                break
-            row = history.row
-            assignment = await self._read(history)
-            if assignment is None:
-                continue
-            if session.is_assigning:
-                session.assign(assignment, is_suspect=row.streak >= settings.quarantine_alone)
-                count += 1
-            else:
-                await node.submit(Progress(run_id=row.run_id, turn=row.turn, events=[], mailbox_consumed=0, release=True))
-        return claimed, count
+        turns = {row.run_id: row.turn for row in claimed.rows}
+        self.arriving.update(turns)
+        try:
+            for history in await node.store.load(list(turns)) if turns else ():
+                if node.fence() is not identity:
+                    turns.clear()
+                    break
+                row = history.row
+                assignment = await self._read(history)
+                if assignment is not None and session.is_assigning:
+                    session.assign(assignment, is_suspect=row.streak >= settings.quarantine_alone)
+                    del turns[row.run_id]
+                elif assignment is None:
+                    del turns[row.run_id]
+        finally:
+            self.arriving.difference_update(row.run_id for row in claimed.rows)
+            for run_id, turn in turns.items():
+                node.drop(run_id, turn)
+        return claimed, len(claimed.rows) - len(turns)
 
     async def _read(self, history: History) -> Assignment | None:
         """Return what a worker needs, or put a run aside whose history cannot be read."""

@@ -16,7 +16,18 @@ from stepwell.errors import FencedError, StepwellError, UnavailableError
 from stepwell.failpoints import counters
 from stepwell.progress import Held, Progress, Recorded, Refused
 from stepwell.settings import Settings
-from stepwell.store.base import Batch, Claim, Claimed, DataRefused, NotApplied, Operation, OutcomeUnknown, Result, Store
+from stepwell.store.base import (
+    Batch,
+    BatchState,
+    Claim,
+    Claimed,
+    DataRefused,
+    NotApplied,
+    Operation,
+    OutcomeUnknown,
+    Result,
+    Store,
+)
 
 _log: Final = logging.getLogger("stepwell.engine")
 _BACKOFF_MS: Final = (5, 10, 20, 50, 100, 200, 500)
@@ -158,11 +169,11 @@ class Committer:
                 await self._ask()
             batch = self._gather()
             if batch:
-                await self._commit(batch)
+                await self._commit_safely(batch)
                 # Whoever was waiting for this commit has its say first, so that its next operation is in the next batch.
                 await asyncio.sleep(0)
             elif self._renewals:
-                await self._commit([])
+                await self._commit_safely([])
             elif not self._between:
                 self._idle = self._loop.create_future()
                 await self._idle
@@ -171,7 +182,7 @@ class Committer:
         if self._queue or self._offered:
             batch = self._gather()
             if batch:
-                await self._commit(batch)
+                await self._commit_safely(batch)
         questions, self._between = self._between, []
         for question, future in questions:
             try:
@@ -200,6 +211,32 @@ class Committer:
                 for event in progress.events:
                     size -= len(event.payload)
         return entries
+
+    async def _commit_safely(self, entries: list[_Entry]) -> None:
+        try:
+            await self._commit(entries)
+        except Exception as error:
+            # Not foreseen. Whoever waits is told, and what is held is compared with what is stored; then it goes on.
+            counters["commit.error"] += 1
+            _log.exception("a commit failed in a way that is not known")
+            for entry in entries:
+                if not isinstance(entry, _Item):
+                    entry[0].interrupt("lost")
+                elif not entry.future.done():
+                    entry.future.set_exception(UnavailableError(f"the commit failed: {error}", outcome_known=False))
+            await self._until_done(self._owner.forgot)
+
+    async def _until_done(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do what must be done before the next batch, as often as the store makes it necessary."""
+        tries = 0
+        while True:
+            try:
+                await work()
+                return
+            except (NotApplied, UnavailableError) as error:
+                self._complain(error)
+                await asyncio.sleep(_BACKOFF_MS[min(tries, len(_BACKOFF_MS) - 1)] / 1000)
+                tries += 1
 
     async def _commit(self, entries: list[_Entry]) -> None:
         tries = 0
@@ -257,16 +294,13 @@ class Committer:
                 self._owner.recorded(held, progress, result)
 
     async def _find_out(self, batch: Batch, entries: list[_Entry]) -> None:
-        state = None
-        tries = 0
-        while True:
-            try:
-                state = await self._store.batch_state(batch.node_id)
-                break
-            except UnavailableError as error:
-                self._complain(error)
-                await asyncio.sleep(_BACKOFF_MS[min(tries, len(_BACKOFF_MS) - 1)] / 1000)
-                tries += 1
+        state: BatchState | None = None
+
+        async def ask() -> None:
+            nonlocal state
+            state = await self._store.batch_state(batch.node_id)
+
+        await self._until_done(ask)
         if state is not None and state.alive and state.number == batch.number:
             counters["commit.unknown_not_applied"] += 1
             raise NotApplied("the connection was lost before the commit")
@@ -280,12 +314,12 @@ class Committer:
         for entry in entries:
             if not isinstance(entry, _Item):
                 entry[0].interrupt("lost")
-        await self._owner.forgot()
+        await self._until_done(self._owner.forgot)
 
     async def _fenced(self, entries: list[_Entry]) -> None:
         counters["fenced"] += 1
         self._resend(entries)
-        await self._owner.reborn()
+        await self._until_done(self._owner.reborn)
 
     def _resend(self, entries: list[_Entry]) -> None:
         for entry in reversed(entries):

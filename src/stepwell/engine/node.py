@@ -56,7 +56,7 @@ class Node:
         self._pid = os.getpid()
         await self.store.open()
         self.committer = Committer(self.store, self.settings, self)
-        self.offer = self.committer.offer
+        self.offer: Callable[[Held], None] = self.committer.offer
         self.claims = Claims(self)
         self.reaper = Reaper(self)
         self.timers = Timers(self.clock.call_at, self.store.now_ms, self._due)
@@ -122,6 +122,8 @@ class Node:
         """A session is closed."""
         if session in self.sessions:
             self.sessions.remove(session)
+            if not self._is_stopping:
+                self._spawn(self.store.describe(self.node_id, self._info()))
 
     def known_workflows(self) -> list[tuple[str, str]]:
         """Return what the workers of this node know."""
@@ -212,7 +214,7 @@ class Node:
                 counters["reconcile.lost"] += 1
                 self.taken_away([run_id], is_over=False)
         for run_id, turn in owned.items():
-            if held.get(run_id) != turn:
+            if held.get(run_id) != turn and run_id not in self.claims.arriving:
                 counters["reconcile.forgotten"] += 1
                 self.drop(run_id, turn)
 

@@ -379,7 +379,7 @@ class Execution:
         waiting, self._after_suspend = self._after_suspend, []
         for then in waiting:
             self.wake(then)
-        if self._last_word or self.outbox.events or self._timing_out:
+        if self._last_word or self.outbox.events or self._timing_out or self.rest.has_news:
             self.offer()
 
     def _refused(self, taken: Progress, outcome: Refused) -> None:

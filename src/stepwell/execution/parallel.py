@@ -10,7 +10,7 @@ from stepwell import codec
 from stepwell.checks import check_int
 from stepwell.errors import ValidationError
 from stepwell.execution.executor import Execution
-from stepwell.execution.here import branch_here
+from stepwell.execution.here import branch_here, gone
 from stepwell.execution.steps import for_ever
 from stepwell.progress import NewEvent
 
@@ -30,7 +30,13 @@ async def parallel(branches: Iterable[Startable[T]], limit: int | None = None) -
     here = branch_here()
     if here is None:
         return await _plainly(started, limit)
-    execution, identity = here.execution, here.parallel()
+    execution = here.execution
+    if execution.closed or here.is_closed:
+        gone(here)
+        for item in started:
+            _discard(item)
+        return []
+    identity = here.parallel()
     execution.is_branched = True
     forks = [here.fork(identity, index) for index in range(len(started))]
     todo = deque(range(len(started)))
@@ -133,6 +139,10 @@ async def race(branches: Mapping[K, Startable[T]]) -> tuple[K, T]:
     if here is None:
         raise ValidationError("race is for workflows", field="branches")
     execution = here.execution
+    if execution.closed or here.is_closed:
+        for _, item in items:
+            _discard(item)
+        raise asyncio.CancelledError
     execution.is_branched = True
     identity = here.operation("race")
     forks = [here.fork(identity, index) for index in range(len(items))]

@@ -186,6 +186,11 @@ class Rest:
         """What to write to let go of the run, or None if that is not to be."""
         return Waiting(describe_waits(self._run.waits.values()), self._due_ms()) if self._evicts else None
 
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something to write."""
+        return self._evicts or self._shows
+
     def to_show(self) -> Waiting | None:
         """What to write so that the run is seen to wait, or None if there is nothing new."""
         if not self._shows:

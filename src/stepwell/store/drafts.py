@@ -142,7 +142,7 @@ def record(page: Page, progress: Progress) -> Outcome:
             page.append(run, event)
     if final is not None:
         _finish(page, run, final.status, final.event)
-    elif suspend is not None and is_quiet:
+    elif suspend is not None and (is_quiet or progress.misfit):
         _let_go(run, wake_at=suspend.wake_at_ms, waiting_for=suspend.text)
     elif progress.release:
         _let_go(run, wake_at=page.now_ms, waiting_for=None)
@@ -151,7 +151,7 @@ def record(page: Page, progress: Progress) -> Outcome:
         run.changed = run.changed or ADVANCED
     elif progress.events or (quiet and is_quiet):
         run.waiting_for = None
-    return Recorded(run.seq, run.mailbox_seq, is_quiet or not (quiet or suspend))
+    return Recorded(run.seq, run.mailbox_seq, is_quiet or progress.misfit or not (quiet or suspend))
 
 
 def _refusal(page: Page, run: Draft, progress: Progress) -> Refused | None:
@@ -165,7 +165,7 @@ def _refusal(page: Page, run: Draft, progress: Progress) -> Refused | None:
         expected += 1
         if mailbox_seq != expected or page.mail.get((run.run_id, mailbox_seq)) != message_id:
             return Refused("message", run.seq)
-    return None if expected == progress.mailbox_consumed else Refused("message", run.seq)
+    return None if not progress.consumed or expected == progress.mailbox_consumed else Refused("message", run.seq)
 
 
 def put(page: Page, message: Put) -> Stored:
