@@ -5,6 +5,7 @@ machine sleeps, and means something only together with ``boot_id()``.
 """
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -60,6 +61,7 @@ class _WallAlarm:
         self._handle.cancel()
 
 
+@functools.cache
 def boot_id() -> str:
     """Return what tells one start of this machine from another, or "" where the system does not say."""
     try:
