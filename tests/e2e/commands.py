@@ -2,12 +2,13 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Queue
 from typing import Any, NamedTuple
@@ -85,11 +86,16 @@ class Shell:
         self.folder = folder
         self.url = "sqlite:///runs.db"
 
+    def _env(self, env: Mapping[str, str]) -> dict[str, str]:
+        ours = {
+            name: value for name, value in os.environ.items() if not name.startswith(("STEPWELL_", "FORCE_COLOR", "NO_COLOR"))
+        }
+        return {**ours, "PYTHONPATH": _SOURCES, "STEPWELL_URL": self.url, **env}
+
     def _popen(self, args: tuple[str, ...], env: Mapping[str, str]) -> subprocess.Popen[str]:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("STEPWELL_", "FORCE_COLOR"))}
         return subprocess.Popen(
             [sys.executable, "-m", "stepwell", *args], cwd=self.folder, text=True, encoding="utf-8",
-            env=inherited | {"PYTHONPATH": _SOURCES, "STEPWELL_URL": self.url} | env,
+            env=self._env(env),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
@@ -110,6 +116,23 @@ class Shell:
         with process.stderr:
             err = process.stderr.read()
         return Done(process.wait(PATIENCE_S), "", err)
+
+    def run_at_terminal(self, *args: str, **env: str) -> str:
+        """Run a command at a terminal; return what is on its screen, codes included."""
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "stepwell", *args], cwd=self.folder, stdin=theirs, stdout=theirs, stderr=theirs,
+            env=self._env({"TERM": "xterm-256color", "COLUMNS": "200", **env}),
+        )  # fmt: skip
+        os.close(theirs)
+        shown = b""
+        # Linux says EIO, and not the end, when the other side of a terminal has gone.
+        with suppress(OSError):
+            while piece := os.read(ours, 65_536):
+                shown += piece
+        os.close(ours)
+        process.wait(PATIENCE_S)
+        return shown.decode()
 
     @contextmanager
     def start(self, *args: str, **env: str) -> Iterator[Running]:

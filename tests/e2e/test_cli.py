@@ -303,6 +303,14 @@ def test_tables_in_a_pipe_have_no_colour_and_are_not_cut_off(shell: Shell):
     assert "\x1b" not in done.out
 
 
+@pytest.mark.parametrize(("env", "is_coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_a_terminal_shows_colour_unless_it_is_not_wanted(shell: Shell, env: dict[str, str], is_coloured: bool):
+    shell.run("run", "shop:greet", "--input", '{"name": "Ada"}')
+    shown = shell.run_at_terminal("runs", "list", **env)
+    assert "completed" in shown
+    assert ("\x1b[32m" in shown) == is_coloured
+
+
 def test_a_run_and_its_history_are_shown(shell: Shell):
     shell.run("run", "shop:greet", "--input", '{"name": "Ada"}', "--id", "g")
     shown = shell.run("runs", "show", "g").out

@@ -1,6 +1,8 @@
 """The demo, from its parts to the whole."""
 
 import math
+import os
+import signal
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -151,3 +153,14 @@ def test_the_demo_proves_its_point_on_the_airports_of_the_world(tmp_path: Path):
     assert f"worker {result['killedPid']} is killed" in done.err
     listed = shell.run("runs", "list", "--status", "completed", "--limit", "500", "--store", result["store"], "--json").json
     assert len(listed["items"]) == result["runs"]
+
+
+def test_a_demo_that_is_stopped_leaves_no_worker_behind(tmp_path: Path):
+    with Shell(tmp_path).start("demo") as demo:
+        pid = int(demo.until("is started").split()[1])
+        demo.send(signal.SIGINT)
+        done = demo.done()
+    assert done.code == 130
+    assert "goes on with" in done.err
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)

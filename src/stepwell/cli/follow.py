@@ -43,11 +43,19 @@ def event_detail(event: Event) -> str:
     if isinstance(told.get("error"), dict):
         error = cast(dict[str, Any], told["error"])
         return first_line(f"{error.get('type')}: {error.get('message')}")
-    if event.event_type == "step_completed":
-        duration_ms: Any = told.get("durationMs")
-        took = f" in {roughly(duration_ms)}" if isinstance(duration_ms, int) and duration_ms > 0 else ""
-        return f"{brief(told.get('result')) or 'null'}{took}"
-    return brief(told) if told else ""
+    match event.event_type:
+        case "run_created":
+            return brief(told.get("input"))
+        case "run_completed":
+            return brief(told.get("output"))
+        case "run_started" if told == {"attempt": 1}:
+            return ""
+        case "step_completed":
+            duration_ms: Any = told.get("durationMs")
+            took = f" in {roughly(duration_ms)}" if isinstance(duration_ms, int) and duration_ms > 0 else ""
+            return f"{brief(told.get('result')) or 'null'}{took}"
+        case _:
+            return brief(told) if told else ""
 
 
 class Progress:
@@ -86,7 +94,7 @@ class Progress:
         if waiting != self._waiting:
             self._waiting = waiting
             if waiting and self._moving is None:
-                say(f"waits for {waiting}")
+                say(waiting)
             self._move()
 
     def _move(self) -> None:
@@ -94,8 +102,8 @@ class Progress:
             self._moving.update(self._line())
 
     def _line(self) -> Text:
-        waiting = f", waits for {self._waiting}" if self._waiting else ""
-        return Text(plain(f"{self._run_id}: {self._steps} steps{waiting}"))
+        waiting = f", {self._waiting}" if self._waiting else ""
+        return Text(plain(f"{self._run_id}: {self._steps} steps{waiting}"), no_wrap=True, overflow="ellipsis")
 
 
 async def follow(client: AsyncClient, run_id: str) -> Run[Any]:

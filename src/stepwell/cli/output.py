@@ -84,7 +84,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *,
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(plain(cell)) for cell in row))
-    console().print(table)
+    _print_table(table)
 
 
 def print_fields(fields: Iterable[tuple[str, str | Text]]) -> None:
@@ -94,7 +94,17 @@ def print_fields(fields: Iterable[tuple[str, str | Text]]) -> None:
     table.add_column(overflow="fold")
     for name, value in fields:
         table.add_row(Text(name), value if isinstance(value, Text) else Text(plain(value)))
-    console().print(table)
+    _print_table(table)
+
+
+def _print_table(table: Table) -> None:
+    if console().is_terminal:
+        console().print(table)
+        return
+    with console().capture() as captured:
+        console().print(table)
+    for line in captured.get().splitlines():
+        console().print(line.rstrip(), soft_wrap=True)
 
 
 def status_text(run: Run[Any]) -> Text:
@@ -144,7 +154,7 @@ def waiting_text(run: Run[Any]) -> str:
     waiting = run.waiting_for
     if waiting is None or run.is_over:
         return ""
-    text = f"{waiting.kind} {waiting.name}".strip()
+    text = "sleeps" if waiting.kind == "sleep" else f"waits for {waiting.kind} {waiting.name}"
     if waiting.until is not None:
         text += f" until {when(waiting.until)}"
     return f"{text} and {waiting.others} more" if waiting.others else text

@@ -101,7 +101,7 @@ async def show(run: str, /, *, common: Common = DEFAULT) -> Exit:
         ("run", found.run_id),
         ("workflow", found.workflow_name + (f" version {found.version}" if found.version else "")),
         ("status", status_text(found)),
-        ("waits for", waiting_text(found)),
+        ("now", waiting_text(found)),
         ("parent", found.parent_run_id),
         ("tags", ", ".join(found.tags)),
         ("key", found.idempotency_key),

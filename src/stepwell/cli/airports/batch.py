@@ -14,7 +14,6 @@ from stepwell import Context, current_step, step, workflow
 from stepwell.cli.airports.countries import CONTINENT_OF
 from stepwell.cli.airports.geography import Airport, airports, distance_km, largest, problems_of, utc_offset_minutes
 
-WORKFLOW: Final = "airports-of-a-country"
 PER_AIRPORT: Final = ("validate", "enrich")
 """The steps that each airport goes through."""
 ONCE: Final = ("find-largest", "aggregate")
@@ -104,7 +103,7 @@ async def aggregate(country: str, hub: str, checks: list[Validated], places: lis
     )
 
 
-@workflow(WORKFLOW, max_events=100_000)
+@workflow("airports-of-a-country", max_events=100_000)
 async def process_country(ctx: Context, input: Country) -> Summary:
     """Fan out over the country's airports, two steps each; fan in to one summary."""
     country, journal = input["country"], input["journal"]

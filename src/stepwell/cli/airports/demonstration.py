@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from stepwell import AsyncClient, Run, StepwellError
-from stepwell.cli.airports.batch import ONCE, PER_AIRPORT, WORKFLOW, Country, Summary
+from stepwell.cli.airports.batch import ONCE, PER_AIRPORT, Country, Summary, process_country
 from stepwell.cli.airports.geography import Airport, airports
 from stepwell.cli.airports.proof import Proof, prove, read_journal
 from stepwell.cli.airports.summary import Continent, by_continent
@@ -137,7 +137,7 @@ async def _trigger_all(
     await asyncio.gather(
         *(
             client.workflow.trigger(
-                WORKFLOW, Country(country=country, journal=str(journal)), run_id=run_of[country], tags=[name], max_events=100_000
+                process_country, Country(country=country, journal=str(journal)), run_id=run_of[country], tags=[name]
             )
             for country in by_size
         )
@@ -146,11 +146,11 @@ async def _trigger_all(
 
 @asynccontextmanager
 async def _worker(store: str, log: Path) -> AsyncGenerator[Process]:
-    """Run a worker in a process of its own, which does not outlive the block."""
+    """Run a worker in a process of its own, which Ctrl-C does not reach, and which does not outlive the block."""
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "stepwell", "worker", "stepwell.cli.airports", "--store", store, "--concurrency", "400",
-            stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
+            sys.executable, "-m", "stepwell", "worker", "stepwell.cli.airports", "--store", store,
+            stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
     try:
         yield process
