@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 import apsw
 import msgspec
 
-from stepwell.clock import Clock, boot_id
+from stepwell.clock import Clock
 from stepwell.errors import UnavailableError
 from stepwell.progress import Message, StoredEvent
 from stepwell.settings import Settings
@@ -44,14 +44,11 @@ class SqliteStore:
     """A ``Store``. ``path`` is None for a database in memory, which only this object knows."""
 
     def __init__(self, path: Path | None, *, clock: Clock, settings: Settings) -> None:
-        # Two names of one file must lead to one lock beside it.
-        path = None if path is None else path.expanduser().resolve()
         self.name: str = "memory://" if path is None else str(path)
         self.questions = 0
         self._path = path
         self._clock = clock
         self._settings = settings
-        self._boot_id = boot_id()
         self._writer = SqliteWriter(path, clock=clock, settings=settings)
         self._writing: Lane[SqliteWriter] | None = None
         self._readers: list[_Reader] = []
@@ -74,7 +71,7 @@ class SqliteStore:
             self._writing.stop(self._patience_s)
             raise
         if self._path is not None:
-            self._readers = [_Reader(self._path, self._writer) for _ in range(_READERS)]
+            self._readers = [_Reader(self._writer) for _ in range(_READERS)]
             self._reading = Lane("stepwell-reader", self._readers)
 
     async def close(self) -> None:
@@ -125,7 +122,7 @@ class SqliteStore:
                 workflows,
                 now_ms=now_ms,
                 lease_ms=self._settings.lease_ms,
-                boot_id=self._boot_id,
+                boot_id=self._writer.boot_id,
                 boot_ms=boot_ms,
             )
         )
@@ -240,8 +237,7 @@ class SqliteStore:
 class _Reader:
     """A connection that only reads, of one thread."""
 
-    def __init__(self, path: Path, writer: SqliteWriter) -> None:
-        self._path = path
+    def __init__(self, writer: SqliteWriter) -> None:
         self._writer = writer
         self._generation = 0
         self._connection: Connection | None = None
@@ -252,7 +248,7 @@ class _Reader:
             self.close()
         if self._connection is None:
             self._generation = self._writer.generation
-            self._connection = connect_reader(self._path)
+            self._connection = connect_reader(self._writer.path)
         with self._connection:
             return question(self._connection)
 

@@ -62,6 +62,7 @@ class SqliteWriter:
 
     def __init__(self, path: Path | None, *, clock: Clock, settings: Settings) -> None:
         self.name: Final = "memory://" if path is None else str(path)
+        self.boot_id = ""
         self.lease_until_boot_ms = 0
         self.generation = 0
         """Rises when a commit has failed in a way that leaves nothing to trust: every connection is opened again then."""
@@ -71,7 +72,6 @@ class SqliteWriter:
         self._path = path
         self._clock = clock
         self._settings = settings
-        self._boot_id = boot_id()
         self._lock: LockFile | None = None
         self._connection: Connection | None = None
         self._lease: _Lease | None = None
@@ -86,7 +86,10 @@ class SqliteWriter:
     def open(self, ticket: Ticket) -> None:
         """Create the file if need be, refuse it if it is not ours, and bring it up to this code."""
         try:
+            self.boot_id = boot_id()
             if self._path is not None:
+                # Two names of one file must lead to one lock beside it.
+                self._path = self._path.resolve()
                 create_file(self._path)
                 self._lock = LockFile(self._path.with_name(self._path.name + ".writer"))
                 self.nodes = NodeLocks(self._path.with_name(self._path.name + ".nodes"))
@@ -119,6 +122,12 @@ class SqliteWriter:
         self._close_locks()
 
     @property
+    def path(self) -> Path:
+        """Where the file is. There is none for a database in memory."""
+        assert self._path is not None
+        return self._path
+
+    @property
     def connection(self) -> Connection:
         """The connection that writes, opened if need be."""
         if self._connection is None:
@@ -136,7 +145,7 @@ class SqliteWriter:
             nonlocal boot_ms, execution
             boot_ms = self._clock.boot_ms()
             until = None if batch.lease_ms is None else boot_ms + batch.lease_ms
-            connection.execute(_BEGIN_BATCH, (batch.batch_id, until, self._boot_id, batch.node_id, batch.number))
+            connection.execute(_BEGIN_BATCH, (batch.batch_id, until, self.boot_id, batch.node_id, batch.number))
             if connection.changes() != 1:
                 counters["store.fenced"] += 1
                 raise FencedError(f"node {batch.node_id} is not alive, or not at batch {batch.number}")
@@ -173,7 +182,7 @@ class SqliteWriter:
         if self.nodes is not None:
             self.nodes.hold(node_id)
         try:
-            self._change(_ENROL, (node_id, self._boot_id, info), ticket)
+            self._change(_ENROL, (node_id, self.boot_id, info), ticket)
         except NotApplied:
             if self.nodes is not None:
                 self.nodes.drop(node_id)
@@ -308,7 +317,7 @@ class SqliteWriter:
         boot_ms = self._clock.boot_ms()
 
         def renew(connection: Connection) -> bool:
-            connection.execute(_KEEP_ALIVE, (boot_ms + lease.length_ms, self._boot_id, lease.node_id))
+            connection.execute(_KEEP_ALIVE, (boot_ms + lease.length_ms, self.boot_id, lease.node_id))
             return connection.changes() == 1
 
         try:
