@@ -137,6 +137,7 @@ class RemoteFailure(StepwellError):
         type: The class of the original error, as ``ValueError`` or ``package.module.Name``.
         message: Its text, bounded.
         kinds: The names of its class and of all that it derives from.
+        traceback: Where it was raised, as text for people, bounded; None where that is not known.
     """
 
     code = "failure"
@@ -146,6 +147,7 @@ class RemoteFailure(StepwellError):
         self.type = type
         self.message = message
         self.kinds = kinds
+        self.traceback: str | None = None
 
     def is_a(self, kind: type[BaseException]) -> bool:
         """Tell whether the original error was of this class or of one derived from it. Compared by name."""

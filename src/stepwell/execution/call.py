@@ -31,7 +31,9 @@ class FailureRecord(msgspec.Struct, frozen=True):
 
     def as_step_failed(self, kind: builtins.type[StepFailed] = StepFailed) -> StepFailed:
         """Return the exception that the workflow sees, live and replayed."""
-        return kind(self.step or "", type=self.type, message=self.message, attempts=self.attempts, kinds=self.kinds)
+        failed = kind(self.step or "", type=self.type, message=self.message, attempts=self.attempts, kinds=self.kinds)
+        failed.traceback = self.traceback
+        return failed
 
 
 async def call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], threads: Executor | None) -> Any:
@@ -69,8 +71,9 @@ def describe(error: BaseException, *, step: str | None = None, attempts: int = 1
         failed_step = error.step if isinstance(error, StepFailed) else step
         tries = error.attempts if isinstance(error, StepFailed) else attempts
         kinds = _kinds(error)
+        traces = printable((_trace(error) or "") + (error.traceback or ""), TRACEBACK_LENGTH_MAX) or None
         return FailureRecord(
-            type=error.type, message=error.message, kinds=kinds, step=failed_step, attempts=tries, traceback=_trace(error)
+            type=error.type, message=error.message, kinds=kinds, step=failed_step, attempts=tries, traceback=traces
         )
     message = _text(error) + (f" ({remark})" if remark else "")
     return FailureRecord(

@@ -310,11 +310,9 @@ async def _tell(on_error: Callable[[Exception], Any], error: Exception, name: st
 
 
 def _retry_after(error: BaseException) -> int | None:
-    asked = getattr(error, "retry_after", None)
-    if asked is None:
-        return None
     try:
-        return parse_ms(asked, bare="s", field="retry_after")
-    except ValidationError:
-        _log.warning("retry_after=%r of %s is no duration", asked, type(error).__name__)
+        asked = getattr(error, "retry_after", None)
+        return None if asked is None else parse_ms(asked, bare="s", field="retry_after")
+    except Exception as unclear:  # a property of the user's may raise anything
+        _log.warning("retry_after of %s is not used: %s", type(error).__name__, unclear)
         return None
