@@ -110,7 +110,8 @@ async def begin(item: Startable[T]) -> T:
     """Await an awaitable, or what a callable without arguments returns."""
     if inspect.isawaitable(item):
         return await item
-    assert callable(item)
+    if not callable(item):
+        raise TypeError(f"a branch must be an awaitable or a function without arguments, not {item!r:.80}")
     return await item()
 
 
