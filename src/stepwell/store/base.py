@@ -408,7 +408,10 @@ class Store(Protocol):
     async def owned(self, node_id: str) -> list[OwnedRun]: ...
 
     async def dead_nodes(self) -> list[str]:
-        """Ids of live rows whose process is known to be gone (SQLite: whose lock file could be taken). Never this process's."""
+        """Ids of nodes whose process is known to be gone (SQLite: whose lock file could be taken), buried or not.
+
+        Never this process's. It costs no question.
+        """
         ...
 
     def watch(self, changed: Callable[[], None]) -> None:

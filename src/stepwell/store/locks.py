@@ -122,6 +122,15 @@ class NodeLocks:
         finally:
             lock.close()
 
+    def gone(self) -> list[str]:
+        """Return the ids of all nodes with a lock file whose process is known to have ended."""
+        try:
+            files = [entry.name for entry in os.scandir(self._folder)]
+        except FileNotFoundError:
+            return []
+        ids = (name.removesuffix(".lock") for name in files if name.endswith(".lock"))
+        return [node_id for node_id in ids if self.is_gone(node_id)]
+
     def close(self) -> None:
         """Let go of all locks of this process, and leave the files: whoever looks sees that these nodes are gone."""
         for lock in self._mine.values():

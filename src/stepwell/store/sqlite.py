@@ -65,10 +65,11 @@ class SqliteStore:
         try:
             await self._patiently(lambda writer, ticket: writer.open(ticket))
         except NotApplied as error:
-            self._writing.stop(0)
+            # The thread still waits for whoever is in the way; it ends when it may go on.
+            self._writing.end()
             raise UnavailableError(f"{self.name} cannot be opened: {error}") from error
         except Exception:
-            self._writing.stop(self._patience_s)
+            self._writing.end()
             raise
         if self._path is not None:
             self._readers = [_Reader(self._writer) for _ in range(_READERS)]
@@ -79,7 +80,10 @@ class SqliteStore:
         await asyncio.to_thread(self._close)
 
     def abandon(self) -> None:
-        """Leave everything as the death of this process would: nothing more is written, nobody gets an answer. For tests."""
+        """Leave everything as the death of this process would: nothing more is written, nobody gets an answer.
+
+        For tests. It waits for the threads, so not on the event loop.
+        """
         for lane in (self._reading, self._writing):
             if lane is not None:
                 lane.abandon(self._patience_s)
@@ -136,9 +140,8 @@ class SqliteStore:
         nodes = self._writer.nodes
         if nodes is None:
             return []
-        return await self._read(
-            lambda connection: [node_id for node_id in reads.live_nodes(connection) if nodes.is_gone(node_id)]
-        )
+        # Of the files alone: it is looked at often, and the database is not to be asked for it.
+        return await self._read(lambda _: nodes.gone())
 
     def watch(self, changed: Callable[[], None]) -> None:
         """See ``Store``."""
