@@ -110,7 +110,7 @@ async def test_quiet_events_without_a_suspension_keep_the_run(node: Node):
 
 @pytest.mark.parametrize(
     ("consumed", "consumed_to"),
-    [([(1, "other")], 1), ([(2, "m2")], 2), ([(1, "m1")], 2), ([(1, "m1"), (3, "m3")], 3), ([(3, "m3")], 3), ([], 1)],
+    [([(1, "other")], 1), ([(2, "m2")], 2), ([(1, "m1")], 2), ([(1, "m1"), (3, "m3")], 3), ([(3, "m3")], 3)],
 )
 async def test_transcribing_what_is_not_in_the_mailbox_is_refused(node: Node, consumed: list[tuple[int, str]], consumed_to: int):
     await node.start("run")
@@ -160,6 +160,15 @@ async def test_code_that_does_not_fit_is_counted_until_it_fits(node: Node, clock
         assert await node.claimed() == ["run"]
     await node.do(node.progress("run", node.event(), turn=5))
     assert (await node.row("run")).tries == 0
+
+
+async def test_code_that_does_not_fit_lets_go_of_its_run_even_with_unread_mail(node: Node):
+    await node.start("run")
+    await node.do(node.put("run"))
+    until_ms = node.clock.now_ms() + 100
+    assert await node.do(node.progress("run", misfit=True, suspend=Waiting("{}", until_ms))) == Recorded(2, 1, True)
+    row = await node.row("run")
+    assert (row.owner, row.wake_at, row.tries) == (None, until_ms, 1)
 
 
 async def test_drafts_kept_between_batches_never_hide_what_another_node_did(node: Node):

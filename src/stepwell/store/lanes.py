@@ -23,11 +23,11 @@ class _Job(NamedTuple):
 class Lane(Generic[R]):
     """Threads that share a queue; each passes its own resource to the work.
 
-    ``rest`` is called after each work and when the time that it returned last, in seconds, has passed without any; None is for
-    ever.
+    ``rest`` is called after each work and when the time that it returned last, in seconds, has passed without any (it is told
+    which of the two); None is for ever.
     """
 
-    def __init__(self, name: str, resources: list[R], rest: Callable[[R], float | None] | None = None) -> None:
+    def __init__(self, name: str, resources: list[R], rest: Callable[[R, bool], float | None] | None = None) -> None:
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._rest: Final = rest
         self._is_abandoned = False
@@ -42,10 +42,14 @@ class Lane(Generic[R]):
         self._queue.put(_Job(work, future, loop))
         return future
 
-    def stop(self, patience_s: float) -> bool:
-        """End the threads after what was asked for before; tell whether all have ended in time."""
+    def end(self) -> None:
+        """Let the threads end after what was asked for before."""
         for _ in self._threads:
             self._queue.put(None)
+
+    def stop(self, patience_s: float) -> bool:
+        """End the threads, and wait for it; tell whether all have ended in time."""
+        self.end()
         for thread in self._threads:
             thread.join(patience_s)
         return not any(thread.is_alive() for thread in self._threads)
@@ -61,27 +65,28 @@ class Lane(Generic[R]):
             try:
                 job = self._queue.get(timeout=wait_s)
             except queue.Empty:
-                pass
+                is_idle = True
             else:
-                if job is None or self._is_abandoned:
-                    return
-                try:
-                    self._do(job, resource)
-                except BaseException:
+                is_idle = False
+                if job is None or self._is_abandoned or not self._do(job, resource):
                     return
             if self._rest is not None:
                 try:
-                    wait_s = self._rest(resource)
+                    wait_s = self._rest(resource, is_idle)
                 except BaseException:
                     return
 
-    def _do(self, job: _Job, resource: R) -> None:
+    def _do(self, job: _Job, resource: R) -> bool:
+        """Do a job and answer; tell whether this thread lives on."""
         try:
             result = job.work(resource)
         except Exception as error:
             self._answer(job, _fail, error)
+        except BaseException:
+            return False
         else:
             self._answer(job, _resolve, result)
+        return True
 
     def _answer(self, job: _Job, how: Callable[["asyncio.Future[Any]", Any], None], value: object) -> None:
         if self._is_abandoned:

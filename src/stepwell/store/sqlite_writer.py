@@ -137,7 +137,6 @@ class SqliteWriter:
 
     def commit(self, batch: Batch, ticket: Ticket) -> list[Result]:
         """Commit a batch under its node's identity."""
-        failpoint("commit.before_begin")
         boot_ms = 0
         execution: BatchExecution | None = None
 
@@ -202,7 +201,7 @@ class SqliteWriter:
         """Replace what a node says about itself."""
         self._change(_DESCRIBE, (info, node_id), ticket)
 
-    def rest(self) -> float | None:
+    def rest(self, is_idle: bool) -> float | None:
         """Do what is to be done between commits; return how many seconds there is nothing more to do, None for ever."""
         now_ms = self._clock.boot_ms()
         wait_ms: list[int] = []
@@ -213,29 +212,31 @@ class SqliteWriter:
         if self._lease is not None:
             wait_ms.append(self._lease.renew_at_ms - now_ms)
         if self.changed is not None and self._path is not None:
-            if now_ms >= self._look_at_ms:
+            if is_idle or now_ms >= self._look_at_ms:
                 self._look_at_ms = now_ms + self._settings.watch_ms
                 self._look(self.changed)
             wait_ms.append(self._settings.watch_ms)
         return max(1, min(wait_ms)) / 1000 if wait_ms else None
 
-    def _transact(self, body: Callable[[Connection], T], ticket: Ticket | None = None) -> T:
+    def _transact(self, body: Callable[[Connection], T], ticket: Ticket | None = None, stage: str = "commit") -> T:
+        """Do something in a transaction of its own. The failpoints in it are called after ``stage``."""
         # Not with `finally`: what is no Exception plays the death of this process, which releases and rolls back nothing.
         self._acquire(ticket)
         try:
-            result = self._commit(body)
+            result = self._commit(body, stage)
         except Exception:
             self._release()
             raise
         self._release()
         return result
 
-    def _commit(self, body: Callable[[Connection], T]) -> T:
+    def _commit(self, body: Callable[[Connection], T], stage: str) -> T:
         try:
+            failpoint(f"{stage}.before_begin")
             connection = self.connection
             connection.execute("BEGIN IMMEDIATE")
             result = body(connection)
-            failpoint("commit.before_commit")
+            failpoint(f"{stage}.before_commit")
         except Exception as error:
             self._roll_back()
             raise self._known(error) from error
@@ -248,7 +249,7 @@ class SqliteWriter:
         except Exception as error:
             raise self._unknown(error) from error
         try:
-            failpoint("commit.after_commit")
+            failpoint(f"{stage}.after_commit")
         except Exception as error:
             raise self._unknown(error) from error
         return result
@@ -321,7 +322,7 @@ class SqliteWriter:
             return connection.changes() == 1
 
         try:
-            is_alive = self._transact(renew)
+            is_alive = self._transact(renew, stage="renew")
         except StepwellError:
             # Soon again: a node without a lease is buried by the others.
             self._lease = lease._replace(renew_at_ms=boot_ms + lease.length_ms // 20)
