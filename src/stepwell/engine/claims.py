@@ -41,7 +41,7 @@ class Claims(Loop):
     def __init__(self, node: Claimer) -> None:
         super().__init__(None)
         self.arriving: set[str] = set()
-        """Runs that are claimed and being loaded: owned, and not held yet."""
+        """Runs that are claimed and being loaded: owned, and not held yet. One that is taken out ended meanwhile: drop it."""
         self._node = node
 
     async def tick(self) -> int:
@@ -80,6 +80,9 @@ class Claims(Loop):
                     turns.clear()
                     break
                 row = history.row
+                if row.run_id not in self.arriving:
+                    del turns[row.run_id]
+                    continue
                 assignment = await self._read(history)
                 if assignment is not None and session.is_assigning:
                     session.assign(assignment, is_suspect=row.streak >= settings.quarantine_alone)

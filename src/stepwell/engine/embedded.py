@@ -220,6 +220,7 @@ class EmbeddedEngine(Node):
         if done.reason == "missing":
             raise NotFoundError(f"there is no run {run_id!r}")
         if done.reason == "cancelled":
+            self.claims.arriving.discard(run_id)
             session = self.holder(run_id)
             if session is not None:
                 session.interrupt(run_id, "cancelled")

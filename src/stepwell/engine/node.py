@@ -176,6 +176,8 @@ class Node:
             counters[f"refused.{outcome.reason}"] += 1
             if outcome.reason == "message":
                 self.drop(held.run_id, held.turn)
+            # It may have ended without this node: who waits here for a run that is held here has not looked yet.
+            self.watchers.over(held.run_id)
             return
         if progress.final is not None:
             self.watchers.over(held.run_id)
@@ -221,6 +223,7 @@ class Node:
     def taken_away(self, run_ids: Sequence[str], *, is_over: bool) -> None:
         """These runs are not this node's any more."""
         for run_id in run_ids:
+            self.claims.arriving.discard(run_id)
             session = self.holder(run_id)
             if session is not None:
                 session.interrupt(run_id, "lost")
