@@ -37,8 +37,11 @@ class Context:
         """1, rising with each retry of the run."""
         self.started_at: datetime = from_ms(assignment.started_at_ms)
         self.tags: Sequence[str] = tuple(assignment.tags)
-        self.log: logging.LoggerAdapter[logging.Logger] = _SilentOnReplay(_log, execution)
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
         """A logger that says nothing while the past is replayed."""
+        return _SilentOnReplay(_log, self._execution)
 
     def _here(self, what: str) -> Here:
         branch = branch_here()

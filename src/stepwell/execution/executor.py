@@ -106,9 +106,10 @@ class Execution:
         self._mailbox_seen = assignment.mailbox_consumed
         self._taken: Progress | None = None
         self._is_offered = False
-        self._timing_out: list[Wait] = []
-        self._taken_timeouts: list[Wait] = []
-        self._after_suspend: list[Callable[[], None]] = []
+        # Tuples where there is seldom anything: a run that just runs makes less for the garbage collector to look at.
+        self._timing_out: tuple[Wait, ...] = ()
+        self._taken_timeouts: tuple[Wait, ...] = ()
+        self._after_suspend: tuple[Callable[[], None], ...] = ()
         self._body_ended: asyncio.Future[None] | None = None
         self._last_word: Progress | None = None
         self._tasks: dict[asyncio.Task[Any], contextvars.Context] = {}
@@ -331,7 +332,7 @@ class Execution:
         elif progress is None:
             suspend = self.rest.suspension()
             waiting = None if suspend else self.rest.to_show()
-            timeouts, self._timing_out = [wait for wait in self._timing_out if wait.is_open], []
+            timeouts, self._timing_out = tuple(wait for wait in self._timing_out if wait.is_open), ()
             if not (self.outbox.events or timeouts or suspend or waiting):
                 return None
             progress = Progress(run_id=self.run_id, turn=self.turn, events=[], mailbox_consumed=self._mailbox_seen)
@@ -364,7 +365,7 @@ class Execution:
                 self._leave()
                 return
             self.rest.refused()
-        timeouts, self._taken_timeouts = self._taken_timeouts, []
+        timeouts, self._taken_timeouts = self._taken_timeouts, ()
         for wait in timeouts:
             wait.is_timing_out = False
             if outcome.quiet:
@@ -372,11 +373,11 @@ class Execution:
             elif self.history.has_signal(wait.name):
                 wait.end(woken=True)
             else:
-                self._timing_out.append(wait)
+                self._timing_out += (wait,)
         self.outbox.committed()
         if self.is_draining and not self.bodies:
             self.drain()
-        waiting, self._after_suspend = self._after_suspend, []
+        waiting, self._after_suspend = self._after_suspend, ()
         for then in waiting:
             self.wake(then)
         if self._last_word or self.outbox.events or self._timing_out or self.rest.has_news:
@@ -417,7 +418,7 @@ class Execution:
         if self.closed:
             return
         if self._taken is not None and self._taken.suspend is not None:
-            self._after_suspend.append(then)
+            self._after_suspend += (then,)
         else:
             self.host.wake(self, lambda: self._woken(then))
 
@@ -429,7 +430,7 @@ class Execution:
 
     def time_out(self, wait: Wait) -> None:
         """Record that a wait's time is over, unless a message is in the mailbox already."""
-        self._timing_out.append(wait)
+        self._timing_out += (wait,)
         self.offer()
 
     def deliver(self, messages: Sequence[Message]) -> None:
@@ -442,7 +443,7 @@ class Execution:
             if message.mailbox_seq != self._mailbox_seen + 1:
                 continue
             self._mailbox_seen = message.mailbox_seq
-            self.outbox.consumed.append((message.mailbox_seq, message.message_id))
+            self.outbox.consumed += ((message.mailbox_seq, message.message_id),)
             at_ms = self.time()
             self.record(NewEvent("signal_received", "", message.name, received(message), at_ms))
             self.history.add_signal(message.name, Signal(message.mailbox_seq, message.payload, at_ms))

@@ -18,7 +18,7 @@ class Outbox:
 
     def __init__(self) -> None:
         self.events: list[NewEvent] = []
-        self.consumed: list[tuple[int, str]] = []
+        self.consumed: tuple[tuple[int, str], ...] = ()
         self.has_outcome = False
         self.is_committing = False
         self.committing_count = 0
@@ -48,11 +48,11 @@ class Outbox:
         barriers.append(barrier)
         return barrier
 
-    def take(self) -> tuple[list[NewEvent], list[tuple[int, str]], bool]:
+    def take(self) -> tuple[list[NewEvent], tuple[tuple[int, str], ...], bool]:
         """Hand over the events, the messages they consume, and whether a step's outcome is among them."""
         taken = self.events, self.consumed, self.has_outcome
         self.committing_count = len(self.events)
-        self.events, self.consumed, self.has_outcome = [], [], False
+        self.events, self.consumed, self.has_outcome = [], (), False
         self.is_committing = True
         self._committing_barriers, self._barriers = self._barriers, []
         return taken
@@ -68,4 +68,4 @@ class Outbox:
 
     def drop(self) -> None:
         """Forget everything; who waits is left waiting, to be cancelled with its task."""
-        self.events, self.consumed, self.has_outcome = [], [], False
+        self.events, self.consumed, self.has_outcome = [], (), False
