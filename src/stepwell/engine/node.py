@@ -114,6 +114,7 @@ class Node:
                 loop.start()
         self.reaper.has_orphans = True
         await self.reaper.tick()
+        session.is_assigning = True
         self.want_runs()
         self._pulse.kick()
         return session

@@ -40,7 +40,8 @@ class LocalSession:
         self.workflows = list(workflows)
         self.names = frozenset(workflows)
         self.held: dict[str, Held] = {}
-        self.is_assigning = True
+        self.is_assigning = False
+        """Not while the worker opens, which does not know its session yet, nor after it was told to stop."""
         self.has_backlog = False
         """The last claim left something: new runs have to queue up behind it."""
         self.suspects: set[str] = set()
