@@ -7,6 +7,7 @@ import apsw
 import msgspec
 
 from stepwell.clock import Clock
+from stepwell.errors import StepwellError
 from stepwell.model import OVER, STATUSES
 from stepwell.settings import Settings
 from stepwell.store.sqlite import SqliteStore
@@ -69,11 +70,10 @@ def go_on(folder: Path, count: int) -> list[str]:
     wrong = asyncio.run(_problems(database))
     before = _facts(database)
     engine.bodies.clear()
-    runs = asyncio.run(_see_all_through(database, count))
+    wrong += asyncio.run(_see_all_through(database, count))
     after = _facts(database)
     wrong += [f"{fact} ran again" for fact in engine.bodies if fact in before]
     wrong += [f"{fact} has changed" for fact, value in before.items() if after.get(fact) != value]
-    wrong += [f"{run.run_id} is {run.status}" for run in runs if run.status != engine.ENDS[run.workflow_name]]
     return wrong + asyncio.run(_problems(database))
 
 
@@ -86,9 +86,18 @@ async def _problems(database: Path) -> list[str]:
         await store.close()
 
 
-async def _see_all_through(database: Path, count: int) -> list[engine.Run]:
+async def _see_all_through(database: Path, count: int) -> list[str]:
     async with engine.shop(database) as client:
-        return await asyncio.gather(*(engine.see_through(client, wanted) for wanted in engine.orders(count)))
+
+        async def see_through(wanted: engine.Order) -> str | None:
+            try:
+                run = await engine.see_through(client, wanted)
+            except (StepwellError, TimeoutError) as error:
+                return f"{wanted.run_id}: {error} ({await client.workflow.why(wanted.run_id)})"
+            return None if run.status == engine.ENDS[wanted.workflow] else f"{run.run_id} is {run.status}: {run.error}"
+
+        ends = await asyncio.gather(*(see_through(wanted) for wanted in engine.orders(count)))
+    return [wrong for wrong in ends if wrong is not None]
 
 
 def _facts(database: Path) -> dict[str, str]:

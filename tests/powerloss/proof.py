@@ -16,7 +16,7 @@ class Form(NamedTuple):
     audit_every: int
 
 
-SHORT: Final = Form(count=36, torn=3, audit_every=500)
+SHORT: Final = Form(count=36, torn=4, audit_every=500)
 LONG: Final = Form(count=120, torn=8, audit_every=100)
 
 
