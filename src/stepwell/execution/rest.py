@@ -184,6 +184,8 @@ class Rest:
 
     def suspension(self) -> Waiting | None:
         """What to write to let go of the run, or None if that is not to be."""
+        if self._evicts and not self._run.all_wait():
+            self.end()  # something that is not durable, a time-out of asyncio's say, has let a branch go on
         return Waiting(describe_waits(self._run.waits.values()), self._due_ms()) if self._evicts else None
 
     @property

@@ -72,6 +72,14 @@ _JOINING: Final = frozenset({
 })  # fmt: skip
 
 
+def is_blocked(task: "asyncio.Task[Any]") -> bool:
+    """Tell whether a task awaits something that has not happened yet. What it awaited may be over while its turn is to come,
+    and a task that has ended has still to tell those who wait for it.
+    """
+    waiter: asyncio.Future[Any] | None = getattr(task, "_fut_waiter", None)
+    return waiter is not None and not waiter.done()
+
+
 def waits_for_tasks(task: "asyncio.Task[Any]", own: Container[object]) -> bool:
     """Tell whether a task waits for its run's ``own`` tasks (gather, a task group, a lock, a queue) and not for the outside."""
     waiter: Any = getattr(task, "_fut_waiter", None)
