@@ -1,14 +1,17 @@
 """The pages under docs/: their programs run and print what they show, and their tables are complete."""
 
 import asyncio
+import inspect
 import multiprocessing
 import os
 import re
+from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
 
 import msgspec
 import pytest
+from cyclopts import App
 
 from stepwell import (
     AsyncClient,
@@ -23,6 +26,7 @@ from stepwell import (
     step,
     workflow,
 )
+from stepwell.cli.app import app
 from stepwell.model import EVENT_TYPES
 from tests.docs.programs import blocks, pages, run
 from tests.house.tree import ROOT, source_files
@@ -64,6 +68,33 @@ def _written() -> set[str]:
     writing = [path for path in source_files() if "cli" not in path.parts and path.name not in elsewhere]
     named = {word for path in writing for word in re.findall(r'"(\w+)"', path.read_text(encoding="utf-8"))}
     return named & EVENT_TYPES
+
+
+def _commands(group: App, name: str) -> dict[str, Callable[..., object]]:
+    """Return the functions of all commands below a group, by what is typed."""
+    found: dict[str, Callable[..., object]] = {}
+    for word in group:
+        command = group[word]
+        if word.startswith("-"):
+            continue
+        if command.default_command is None:
+            found |= _commands(command, f"{name} {word}")
+        else:
+            found[f"{name} {word}"] = command.default_command
+    return found
+
+
+def test_every_command_is_listed_with_its_options():
+    rows = {match[0]: row for shown, row in _rows("cli.md").items() if (match := re.match(r"stepwell( [a-z]+)+(?= |$)", shown))}
+    commands = _commands(app, "stepwell")
+    assert set(rows) == set(commands)
+    ours = {"common", "json", "store"}
+    for name, function in commands.items():
+        parameters = inspect.signature(function).parameters.values()
+        options = {
+            f"--{each.name}".replace("_", "-") for each in parameters if each.kind is each.KEYWORD_ONLY and each.name not in ours
+        }
+        assert options == set(re.findall(r"--[a-z-]+", rows[name][0])), name
 
 
 def _event_rows() -> dict[str, list[str]]:
