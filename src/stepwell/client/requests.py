@@ -62,8 +62,8 @@ def check_tags(tags: Sequence[str] | None) -> list[str]:
     """Return the tags of a run: up to 50 names, each once, in order."""
     if tags is None:
         return []
-    if isinstance(tags, str):
-        raise ValidationError(f"tags must be a list of strings, not the string {tags!r}", field="tags")
+    if isinstance(tags, str) or not isinstance(tags, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValidationError(f"tags must be a list of strings, not {tags!r:.80}", field="tags")
     checked = list(dict.fromkeys(check_name(tag, f"tags/{index}") for index, tag in enumerate(tags)))
     if len(checked) > _TAGS_MAX:
         raise ValidationError(f"tags must be at most {_TAGS_MAX}, not {len(checked)}", field="tags")
