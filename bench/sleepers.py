@@ -13,10 +13,12 @@ from bench.workflows import LATENESS, sleeper
 from stepwell import AsyncClient, WorkflowWorker
 
 CALLERS = 500
+CONCURRENCY = 1_000
 START_BOUND_S = 2.0
 LATE_BOUND_S = 0.5
 MANY_LATE_BOUND_S = 2.0
 MEMORY_BOUND = 2_048
+_ROUNDS = 3
 
 
 class Night(NamedTuple):
@@ -33,7 +35,7 @@ async def sleep(path: Path, runs: int, seconds: float) -> Night:
     LATENESS.clear()
     async with AsyncClient(f"sqlite:///{path}", settings=settings()) as client:
         journal = await Journal.of(client)
-        worker = WorkflowWorker(client, concurrency=CALLERS)
+        worker = WorkflowWorker(client, concurrency=CONCURRENCY)
         await worker.start(sleeper)
         over = journal.until_over(runs)
         begun = time.perf_counter()
@@ -47,16 +49,16 @@ async def sleep(path: Path, runs: int, seconds: float) -> Night:
 
 
 async def weigh(path: Path, runs: int) -> float:
-    """Return the bytes that one run costs once it is evicted."""
+    """Return the bytes that one more run costs once it is evicted: the slope over three rounds after the first."""
     async with AsyncClient(f"sqlite:///{path}", settings=settings()) as client:
         engine = await client.engine()
         async with client.worker(sleeper):
-            await _start(client, runs, 3600)  # what grows once has grown
-            await _all_evicted(engine)
-            before = tracemalloc.get_traced_memory()[0]
-            await _start(client, runs, 3600)
-            await _all_evicted(engine)
-            return (tracemalloc.get_traced_memory()[0] - before) / runs
+            weights: list[int] = []
+            for _ in range(_ROUNDS + 1):
+                await _start(client, runs, 3600)
+                await _all_evicted(engine)
+                weights.append(tracemalloc.get_traced_memory()[0])
+            return max(0.0, (weights[-1] - weights[0]) / (_ROUNDS * runs))
 
 
 async def _start(client: AsyncClient, runs: int, seconds: float) -> None:
@@ -79,7 +81,7 @@ def measure(setup: Setup) -> list[Figure]:
     run(sleep(setup.file("warm"), 200, 0.5))
     figures = _night(setup, setup.pick(2_000, 10_000), 8.0, LATE_BOUND_S)
     tracemalloc.start()
-    weight = run(weigh(setup.file("weighed"), setup.pick(1_000, 5_000)))
+    weight = run(weigh(setup.file("weighed"), setup.pick(400, 3_000)))
     tracemalloc.stop()
     figures.append(
         Figure(
