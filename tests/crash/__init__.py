@@ -1,0 +1,1 @@
+"""Dying at every commit, in this process and for real."""
