@@ -170,13 +170,16 @@ class Committer:
             batch = self._gather()
             if batch:
                 await self._commit_safely(batch)
-                # Whoever was waiting for this commit has its say first, so that its next operation is in the next batch.
+                # Whoever was waiting for this commit has its say first, and a workflow that this wakes, so that what they
+                # do next is in the next batch. Two turns of the loop are enough for a signal to reach the end of its run.
+                await asyncio.sleep(0)
                 await asyncio.sleep(0)
             elif self._renewals:
                 await self._commit_safely([])
             elif not self._between:
                 self._idle = self._loop.create_future()
                 await self._idle
+                await asyncio.sleep(0)
 
     async def _ask(self) -> None:
         if self._queue or self._offered:

@@ -17,13 +17,14 @@ from typing import Final as Constant
 from stepwell import codec
 from stepwell.clock import Alarm
 from stepwell.errors import CircuitBreakerError, ExecutionTimeoutError
-from stepwell.execution import tasks
-from stepwell.execution.branch import Branch, StepScope, current
+from stepwell.execution.branch import Branch, StepScope
 from stepwell.execution.call import describe
 from stepwell.execution.failures import failure_payload, max_events_error, misfit_delay_ms, misfit_text
 from stepwell.execution.history import History, Signal, received
 from stepwell.execution.outbox import Outbox
 from stepwell.execution.rest import Rest, Wait, timeout_event, waiting_text
+from stepwell.execution.run_tasks import RunTasks
+from stepwell.execution.tasks import look_away
 from stepwell.model import STATUSES
 from stepwell.progress import Assignment, Final, Message, NewEvent, Outcome, Progress, Refused, StoredEvent, Waiting
 
@@ -73,9 +74,9 @@ class Execution:
 
     __slots__ = (
         "_after_suspend", "_body", "_body_ended", "_deadline", "_events_max", "_is_offered", "_last_ms", "_last_word",
-        "_loop", "_mailbox_seen", "_seq", "_taken", "_taken_timeouts", "_tasks", "_timing_out", "assignment", "bodies",
-        "closed", "deadline_ms", "history", "host", "is_branched", "is_draining", "joining", "keep_ms", "now_ms", "outbox",
-        "rest", "root", "run_id", "shown_ms", "turn", "waits",
+        "_loop", "_mailbox_seen", "_seq", "_taken", "_taken_timeouts", "_timing_out", "assignment", "bodies",
+        "closed", "deadline_ms", "history", "host", "is_branched", "is_draining", "keep_ms", "now_ms", "outbox",
+        "rest", "root", "run_id", "shown_ms", "tasks", "turn", "waits",
     )  # fmt: skip
 
     def __init__(self, assignment: Assignment, body: "Body", host: Host) -> None:
@@ -95,8 +96,6 @@ class Execution:
         """Whether more than one branch has made durable calls: from then on who takes a signal is recorded."""
         self.bodies = 0
         self.waits: dict[asyncio.Task[Any], Wait] = {}
-        self.joining: set[asyncio.Task[Any] | None] = set()
-        """Tasks that wait for branches of their own."""
         self.rest = Rest(self)
         self.outbox = Outbox()
         self._body = body
@@ -112,7 +111,7 @@ class Execution:
         self._after_suspend: tuple[Callable[[], None], ...] = ()
         self._body_ended: asyncio.Future[None] | None = None
         self._last_word: Progress | None = None
-        self._tasks: dict[asyncio.Task[Any], contextvars.Context] = {}
+        self.tasks = RunTasks(self._task_ended)
         self._deadline: Alarm | None = None
         self._loop = asyncio.get_running_loop()
         self.root: Here = Branch(self, "", assignment.started_at_ms)
@@ -124,27 +123,16 @@ class Execution:
         self._transcribe(self.assignment.messages)
         if self.deadline_ms is not None:
             self._deadline = self.host.call_at(self.deadline_ms, self._deadline_passed)
-        self.spawn(self.root, self._drive())
-
-    def spawn(self, branch: "Here", coroutine: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
-        """Start the task of a branch."""
-        context = contextvars.copy_context()
-        context.run(current.set, branch)
-        task = asyncio.Task(coroutine, loop=self._loop, context=context)
-        self._tasks[task] = context
-        task.add_done_callback(self._task_ended)
-        return task
+        self.tasks.spawn(self.root, self._drive())
 
     def joined(self, task: "asyncio.Task[Any]", context: contextvars.Context) -> None:
         """A task was started by the workflow's own code."""
         if not self.closed:
-            self._tasks[task] = context
-            task.add_done_callback(self._task_ended)
+            self.tasks.add(task, context)
 
     def _task_ended(self, task: "asyncio.Task[Any]") -> None:
-        self._tasks.pop(task, None)
         if self.closed:
-            tasks.look_away(task)
+            look_away(task)
         elif self.waits:
             self.rest.look()
 
@@ -170,14 +158,7 @@ class Execution:
         """Tell whether no task of the run can go on by itself."""
         if self.closed or self.bodies or self._timing_out or self._taken_timeouts:
             return False
-        for task in self._tasks:
-            wait = self.waits.get(task)
-            if wait is not None:
-                if not wait.is_open:
-                    return False
-            elif not task.done() and task not in self.joining and not tasks.waits_for_tasks(task, self._tasks):
-                return False
-        return True
+        return self.tasks.all_wait(self.waits)
 
     # -- ending
 
@@ -248,10 +229,7 @@ class Execution:
     def _close(self, reason: str) -> None:
         """Stop all branches where they are: they see ``CancelledError``, and their durable calls do nothing any more."""
         self._stop(reason)
-        me = asyncio.current_task() if self._loop.is_running() else None
-        for task in list(self._tasks):
-            if task is not me and not task.done():
-                task.cancel()
+        self.tasks.cancel()
 
     def _stop(self, reason: str) -> None:
         self.closed = reason
@@ -265,7 +243,7 @@ class Execution:
     def _put_away(self, reason: str) -> None:
         """Throw all branches away where they wait: they see ``GeneratorExit``."""
         self._stop(reason)
-        for error in tasks.throw_away(list(self._tasks.items())):
+        for error in self.tasks.put_away():
             _log.warning("run %s: its code raised %r while it was put away", self.run_id, error)
 
     # -- recording
@@ -297,19 +275,18 @@ class Execution:
         outbox = self.outbox
         return self._seq + outbox.committing_count + len(outbox.events) + self.bodies < self._events_max
 
-    async def until_body_may_start(self) -> bool:
-        """Return when lease and history allow one more body; False if the run is over instead, and it must not start."""
+    async def until_body_may_start(self) -> None:
+        """Return when lease and history allow one more body, or the run is over instead."""
         if not self.host.may_start():
             await self.host.until_may_start()
         while not self.has_room() and not self.closed:
             # What is under way may still be recorded; only when that has filled the history is this body one too many.
             if not self.bodies or self._seq + self.outbox.count >= self._events_max:
                 self.break_circuit(max_events_error(self.assignment.max_events))
-                return False
+                return
             if self._body_ended is None:
                 self._body_ended = self._loop.create_future()
             await asyncio.shield(self._body_ended)
-        return not self.closed
 
     def body_ended(self) -> None:
         """A body is no longer under way."""

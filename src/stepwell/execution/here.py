@@ -1,6 +1,7 @@
 """Which branch a durable call is made from."""
 
 import asyncio
+from typing import NoReturn
 
 from stepwell.execution.branch import Branch, current
 from stepwell.execution.executor import Execution, Here
@@ -24,11 +25,19 @@ def branch_here() -> Here | None:
     return branch
 
 
-def gone(branch: Here) -> None:
+async def gone(branch: Here) -> None:
     """What a durable call does when its run is not held any more, or its branch lost a race: nothing.
 
-    Raises:
-        CancelledError: The branch was cancelled, and its code has swallowed that.
+    In a ``finally`` of a task that is being put away it returns. Code that has swallowed its cancellation, and goes on, is
+    put away here: it sees ``GeneratorExit``.
     """
-    if branch.execution.closed not in {"evicted", "released"}:
-        raise asyncio.CancelledError
+    tasks = branch.execution.tasks
+    if not tasks.is_putting_away or tasks.is_stubborn():
+        tasks.put_away_soon(asyncio.current_task())
+        await for_ever()
+
+
+async def for_ever() -> NoReturn:
+    """Wait for the end of this task: user code must not see why."""
+    await asyncio.get_running_loop().create_future()
+    raise AssertionError("what is for ever has ended")

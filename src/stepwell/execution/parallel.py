@@ -10,8 +10,7 @@ from stepwell import codec
 from stepwell.checks import check_int
 from stepwell.errors import ValidationError
 from stepwell.execution.executor import Execution
-from stepwell.execution.here import branch_here, gone
-from stepwell.execution.steps import for_ever
+from stepwell.execution.here import branch_here, for_ever, gone
 from stepwell.progress import NewEvent
 
 T = TypeVar("T")
@@ -32,7 +31,7 @@ async def parallel(branches: Iterable[Startable[T]], limit: int | None = None) -
         return await _plainly(started, limit)
     execution = here.execution
     if execution.closed or here.is_closed:
-        gone(here)
+        await gone(here)
         for item in started:
             _discard(item)
         return []
@@ -47,7 +46,7 @@ async def parallel(branches: Iterable[Startable[T]], limit: int | None = None) -
     def start_next() -> None:
         if todo and not execution.closed and not here.is_closed:
             index = todo.popleft()
-            task = execution.spawn(forks[index], begin(started[index]))
+            task = execution.tasks.spawn(forks[index], begin(started[index]))
             tasks[index] = task
             task.add_done_callback(ended)
 
@@ -122,13 +121,13 @@ def _discard(item: object) -> None:
 
 async def _joined(execution: Execution, future: "asyncio.Future[Any]") -> None:
     task = asyncio.current_task()
-    execution.joining.add(task)
+    execution.tasks.joining.add(task)
     if execution.waits:
         execution.rest.look()
     try:
         await future
     finally:
-        execution.joining.discard(task)
+        execution.tasks.joining.discard(task)
 
 
 async def race(branches: Mapping[K, Startable[T]]) -> tuple[K, T]:
@@ -143,7 +142,8 @@ async def race(branches: Mapping[K, Startable[T]]) -> tuple[K, T]:
     if execution.closed or here.is_closed:
         for _, item in items:
             _discard(item)
-        raise asyncio.CancelledError
+        await gone(here)
+        await for_ever()
     execution.is_branched = True
     identity = here.operation("race")
     forks = [here.fork(identity, index) for index in range(len(items))]
@@ -165,7 +165,7 @@ async def race(branches: Mapping[K, Startable[T]]) -> tuple[K, T]:
 
     try:
         for index in starters:
-            task = execution.spawn(forks[index], begin(items[index][1]))
+            task = execution.tasks.spawn(forks[index], begin(items[index][1]))
             tasks[task] = index
             task.add_done_callback(ended)
         await _joined(execution, first)
@@ -180,6 +180,7 @@ async def race(branches: Mapping[K, Startable[T]]) -> tuple[K, T]:
     winner = tasks[won]
     if record is None or record.outcome is None:
         if execution.closed or here.is_closed:
+            await gone(here)
             await for_ever()
         here.now_ms = execution.time()
         payload = f'{{"winner":{winner},"key":{codec.encode(str(items[winner][0]), field="key")}}}'

@@ -6,7 +6,7 @@ import logging
 import random
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import msgspec
 
@@ -24,7 +24,7 @@ from stepwell.execution.branch import StepScope, current
 from stepwell.execution.call import FailureRecord, call, describe
 from stepwell.execution.executor import Execution, Here
 from stepwell.execution.failures import recorded_failure, user_line
-from stepwell.execution.here import branch_here, gone
+from stepwell.execution.here import branch_here, for_ever, gone
 from stepwell.execution.history import Record
 from stepwell.execution.rest import Wait
 from stepwell.progress import NewEvent, StoredEvent
@@ -114,16 +114,17 @@ async def run_step(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]
         return await call(spec.fn, args, kwargs, None)
     execution = branch.execution
     if execution.closed or branch.is_closed:
-        return gone(branch)
+        return await gone(branch)
     identity = branch.step(spec.name, spec.key)
     fingerprint = codec.fingerprint(args[spec.skips :] if spec.skips else args, kwargs)
     record = execution.history.ask(identity)
     attempt = 1
     if record is not None:
-        await _check_fingerprint(execution, record, fingerprint)
+        if not _fits(execution, record, fingerprint):
+            return await gone(branch)
         if record.outcome is not None:
             branch.now_ms = record.outcome.at_ms
-            return await _replayed(spec, execution, record.outcome)
+            return await _replayed(spec, branch, record.outcome)
         if _interrupted(spec, branch, record):
             raise StepInterrupted(spec.name, type="StepInterrupted", message=_INTERRUPTED, attempts=1, kinds=_INTERRUPTED_KINDS)
         if record.retrying is not None:
@@ -140,10 +141,12 @@ async def run_step(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]
         barrier = execution.outbox.barrier()
         if barrier is not None:
             await barrier
-        if not (host.may_start() and execution.has_room()) and not await execution.until_body_may_start():
-            await for_ever()
-        if execution.closed or branch.is_closed or execution.is_draining:
-            await for_ever()
+        if not (host.may_start() and execution.has_room()):
+            await execution.until_body_may_start()
+        if execution.closed or branch.is_closed:
+            return await gone(branch)
+        if execution.is_draining:
+            await for_ever()  # until the run is handed back, and this task put away with it
         scope = StepScope(execution.run_id, identity, spec.name, attempt, execution.now_ms(), tail)
         host.bodies[scope] = execution
         execution.bodies += 1
@@ -166,7 +169,7 @@ async def run_step(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]
             del host.bodies[scope]
             execution.body_ended()
         if execution.closed or branch.is_closed:
-            return gone(branch)
+            return await gone(branch)
         happened = False
         if failure is None:
             try:
@@ -224,30 +227,25 @@ _INTERRUPTED_KINDS: Final = (
 )
 
 
-async def _check_fingerprint(execution: Execution, record: Record, fingerprint: str) -> None:
+def _fits(execution: Execution, record: Record, fingerprint: str) -> bool:
     event = record.outcome or record.retrying or record.began
     before = _print(event.payload).fingerprint if event is not None else ""
     if event is not None and before and fingerprint and before != fingerprint:
         recorded = f"step {record.identity!r} with other arguments (event {event.seq}, fingerprint {before})"
         asked = f"step {record.identity!r} with the fingerprint {fingerprint}"
         execution.misfit(recorded=recorded, asked=asked, line=user_line())
-        await for_ever()
+        return False
+    return True
 
 
-async def for_ever() -> NoReturn:
-    """Wait for the end of this branch: user code must not see why."""
-    await asyncio.get_running_loop().create_future()
-    raise AssertionError("what is for ever has ended")
-
-
-async def _replayed(spec: StepSpec, execution: Execution, outcome: StoredEvent) -> Any:
+async def _replayed(spec: StepSpec, branch: Here, outcome: StoredEvent) -> Any:
     try:
         if outcome.type == "step_completed":
             return _decode(bytes(_completed(outcome.payload).result).decode(), spec.returns)
         failure = recorded_failure(outcome.payload)
     except msgspec.MsgspecError as error:
-        execution.unreadable(outcome, error)
-        return await for_ever()
+        branch.execution.unreadable(outcome, error)
+        return await gone(branch)
     raise failure.as_step_failed(StepInterrupted if outcome.type == "step_interrupted" else StepFailed)
 
 
@@ -289,11 +287,11 @@ async def _failed(spec: StepSpec, branch: Here, scope: StepScope, error: BaseExc
         payload = f'{{"error":{_encode(record).decode()},"nextAt":{due_ms},{rest}}}'
         execution.record(NewEvent("step_retrying", scope.step_id, spec.name, payload, at_ms))
         await _until(execution, spec.name, due_ms)
-        return
+        return None
     if spec.on_error is not None and isinstance(error, Exception):
         await _tell(spec.on_error, error, spec.name)
         if execution.closed or branch.is_closed:
-            await for_ever()
+            return await gone(branch)
     at_ms = branch.now_ms = execution.time()
     payload = f'{{"error":{_encode(record).decode()},{rest}}}'
     execution.record(NewEvent("step_failed", scope.step_id, spec.name, payload, at_ms), is_step_outcome=True)

@@ -6,7 +6,6 @@ from stepwell.execution.executor import Here
 from stepwell.execution.here import gone
 from stepwell.execution.history import Signal
 from stepwell.execution.rest import Wait
-from stepwell.execution.steps import for_ever
 from stepwell.progress import NewEvent, StoredEvent
 
 
@@ -14,7 +13,7 @@ async def sleep_until(branch: Here, due_ms: int | None, duration_ms: int = 0) ->
     """Sleep until a time, or for a duration from now on. What is over already is not recorded."""
     execution = branch.execution
     if execution.closed or branch.is_closed:
-        return gone(branch)
+        return await gone(branch)
     identity = branch.operation("sleep")
     record = execution.history.ask(identity)
     if record is not None and record.outcome is not None:
@@ -31,7 +30,7 @@ async def sleep_until(branch: Here, due_ms: int | None, duration_ms: int = 0) ->
     if until > execution.now_ms():
         await Wait(execution, "sleep", due_ms=until).over()
     if execution.closed or branch.is_closed:
-        await for_ever()
+        return await gone(branch)
     branch.now_ms = execution.time()
     execution.record(NewEvent("sleep_completed", identity, "", f'{{"until":{until}}}', branch.now_ms))
     return None
@@ -45,7 +44,7 @@ async def wait_for_signal(branch: Here, name: str, timeout_ms: int | None) -> st
     """
     execution = branch.execution
     if execution.closed or branch.is_closed:
-        gone(branch)
+        await gone(branch)
         return "null"
     identity = branch.operation("signal", name)
     record = execution.history.ask(identity)
@@ -62,7 +61,8 @@ async def wait_for_signal(branch: Here, name: str, timeout_ms: int | None) -> st
         execution.record(NewEvent("sleep_started", identity, name, _until(branch, due_ms), now))
     while True:
         if execution.closed or branch.is_closed:
-            await for_ever()
+            await gone(branch)
+            return "null"
         signal = execution.history.take_signal(name)
         if signal is not None:
             break
