@@ -56,7 +56,7 @@ _LATE_OWNED = Question("sqlite/late_owned")
 
 _INSERT_RUNS = RowWriter("common/insert_runs", len(RunRow._fields) + 1)
 _INSERT_KEYS = RowWriter("common/insert_keys", 4)
-_INSERT_EVENTS = RowWriter("common/insert_events", len(EventRow._fields))
+_INSERT_EVENTS = RowWriter("sqlite/insert_events", len(EventRow._fields))
 _INSERT_MESSAGES = RowWriter("common/insert_messages", len(MessageRow._fields))
 _ADVANCE_RUNS = RowWriter("sqlite/advance_runs", 3)
 _MOVE_RUNS = RowWriter("sqlite/move_runs", 15)
@@ -93,7 +93,8 @@ class _Groups:
 
     def answer(self, kind: type[O], how: Callable[[O], Result]) -> None:
         """Do the operations of a kind one after the other."""
-        self.fill(kind, map(how, self.of(kind)))
+        if kind in self._operations:
+            self.fill(kind, map(how, self.of(kind)))
 
     def results(self) -> list[Result]:
         """Return the results in the order of the operations."""

@@ -58,6 +58,8 @@ class RowWriter:
 
     def write(self, connection: Connection, rows: Sequence[Sequence[str | int | None]], *more: str | int | None) -> None:
         """Write all rows; ``more`` are the parameters behind them."""
+        if not rows:
+            return
         done = 0
         for size, text in self._by_size:
             while len(rows) - done >= size:

@@ -1,9 +1,10 @@
 -- Write runs that changed hands, or their place among the claimable ones.
+-- Differs because: OR FAIL, as in insert_events.sql.
 WITH changed (
     run_id, status, owner, turn, interruptions, streak, tries, seq, mailbox_seq, mailbox_consumed, wake_at, deadline,
     waiting_for, started_at, completed_at
 ) AS (VALUES {rows})
-UPDATE runs SET
+UPDATE OR FAIL runs SET
     status = changed.status, owner = changed.owner, turn = changed.turn, interruptions = changed.interruptions,
     streak = changed.streak, tries = changed.tries, seq = changed.seq, mailbox_seq = changed.mailbox_seq,
     mailbox_consumed = changed.mailbox_consumed, wake_at = changed.wake_at, deadline = changed.deadline,
