@@ -20,6 +20,7 @@ SWALLOWS_EVERYTHING = {
     "authoring/step.py": "annotations are users' code; those that cannot be read say nothing",
     "authoring/workflow.py": "annotations are users' code; those that cannot be read say nothing",
     "codec.py": "users' serialisers run there",
+    "engine/committer.py": "the top of a loop: tells whoever waits, logs, counts, goes on",
     "engine/loop.py": "the top of a loop: logs, counts, goes on",
     "execution/call.py": "around a user's function, and around the text of what it raised",
     "execution/executor.py": "around a workflow's body",
