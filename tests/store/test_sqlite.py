@@ -229,7 +229,9 @@ async def test_a_foreign_writer_in_the_way_is_waited_for_a_moment_and_then_told_
         assert (await node.do(node.new("run"))).reason == "created"
 
 
-async def test_a_foreign_reader_stops_no_writer_and_the_log_shrinks_when_it_is_gone(path: Path, clock: SetClock):
+async def test_a_foreign_reader_stops_no_writer_and_the_log_shrinks_when_it_is_gone(
+    path: Path, clock: SetClock, caplog: pytest.LogCaptureFixture
+):
     """Trap 33."""
     async with opened(path, clock) as store:
         node = await Node(store, "node", clock).enrol()
@@ -242,6 +244,7 @@ async def test_a_foreign_reader_stops_no_writer_and_the_log_shrinks_when_it_is_g
             await node.do(node.progress("run", large))
         held_back = log.stat().st_size
         assert held_back > 80_000_000
+        assert "has been reading" in caplog.text
         foreign.close()
         for _ in range(40):
             await node.do(node.progress("run", large))
@@ -445,6 +448,18 @@ async def test_an_idle_store_can_be_abandoned_and_answers_nobody(path: Path, clo
     memory = SqliteStore(None, clock=clock, settings=Settings())
     await memory.open()
     await asyncio.to_thread(memory.abandon)
+
+
+async def test_a_store_that_is_opened_again_keeps_no_lease_of_its_former_life(path: Path, clock: SetClock):
+    store = SqliteStore(path, clock=clock, settings=Settings())
+    await store.open()
+    await (await Node(store, "node", clock).enrol()).commit()
+    assert store.lease_until_boot_ms > 0
+    await store.close()
+    await store.open()
+    assert store.lease_until_boot_ms == 0
+    assert await store.dead_nodes() == ["node"]
+    await store.close()
 
 
 async def test_a_store_that_is_not_open_says_so(path: Path, clock: SetClock):

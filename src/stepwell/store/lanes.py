@@ -5,13 +5,20 @@ let a process die without killing it.
 """
 
 import asyncio
+import logging
 import queue
 import threading
 from collections.abc import Callable
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
+from stepwell.failpoints import counters
+
 T = TypeVar("T")
 R = TypeVar("R")
+
+_AFTER_FAILURE_S: Final = 1.0
+
+_log = logging.getLogger(__name__)
 
 
 class _Job(NamedTuple):
@@ -73,6 +80,11 @@ class Lane(Generic[R]):
             if self._rest is not None:
                 try:
                     wait_s = self._rest(resource, is_idle)
+                except Exception:
+                    # Without this thread nothing is done any more, and nobody would know.
+                    _log.exception("%s: what is done between its work failed", threading.current_thread().name)
+                    counters["store.rest_failed"] += 1
+                    wait_s = _AFTER_FAILURE_S
                 except BaseException:
                     return
 

@@ -5,6 +5,7 @@ Between commits it looks after what must go on even while the event loop is bloc
 processes are noticed, the log is moved into the database.
 """
 
+import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +38,12 @@ _SIGNATURE = statement("sqlite/signature_of_others")
 _CHECKPOINT_PAGES: Final = 4_000
 """16 MB of log."""
 
+_LONG_LOG_PAGES: Final = 16_000
+"""64 MB: more than a log grows to unless a reader keeps it from being moved into the database."""
+
 _RENEWALS_A_LEASE: Final = 3
+
+_log = logging.getLogger(__name__)
 
 
 class Ticket:
@@ -113,6 +119,10 @@ class SqliteWriter:
             self._connection.close(True)
             self._connection = None
         self._close_locks()
+        self.changed = None
+        self._lease = None
+        self.lease_until_boot_ms = 0
+        self._owned.clear()
 
     def abandon(self) -> None:
         """Leave everything as the death of the process would."""
@@ -291,7 +301,10 @@ class SqliteWriter:
 
     def _acquire(self, ticket: Ticket | None) -> None:
         if self._lock is not None:
-            self._lock.acquire()
+            try:
+                self._lock.acquire()
+            except OSError as error:
+                raise NotApplied(f"the lock beside the file cannot be taken ({error})") from error
         if ticket is not None and not ticket.take():
             self._release()
             raise NotApplied("nobody waits for this any more")
@@ -337,7 +350,7 @@ class SqliteWriter:
             if self._seen is not None and version == self._seen[0]:
                 return
             signature = self.connection.execute(_SIGNATURE, (self._own_node,)).get
-        except apsw.Error:
+        except (apsw.Error, StepwellError):
             return
         before, self._seen = self._seen, (version, signature)
         if before is not None and before[1] != signature:
@@ -352,6 +365,10 @@ class SqliteWriter:
     def _checkpoint(self, connection: Connection) -> None:
         self._checkpoint_at = self._log_pages + _CHECKPOINT_PAGES
         try:
-            connection.wal_checkpoint(None, apsw.SQLITE_CHECKPOINT_PASSIVE)
+            pages, moved = connection.wal_checkpoint(None, apsw.SQLITE_CHECKPOINT_PASSIVE)
         except apsw.Error:
             counters["store.checkpoint_failed"] += 1
+            return
+        if pages > _LONG_LOG_PAGES and moved < pages:
+            counters["store.log_held_back"] += 1
+            _log.warning("somebody has been reading %s for long: its log has grown to %d MB", self.name, pages * 4096 >> 20)
