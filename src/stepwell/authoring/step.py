@@ -7,7 +7,7 @@ import functools
 import inspect
 import typing
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
+from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, Self, TypeVar, overload
 
 from stepwell import codec
 from stepwell.checks import check_float, check_int, check_name
@@ -120,7 +120,7 @@ def _policy(options: dict[str, Any]) -> RetryPolicy:
 
 def _retry_on(kinds: Any) -> Any:
     # A wrong one would raise only when a step has failed: in the run, instead of where the mistake is.
-    each = cast("tuple[Any, ...]", kinds if isinstance(kinds, tuple) else (kinds,))
+    each: tuple[Any, ...] = kinds if type(kinds) is tuple else (kinds,)  # pyright: ignore[reportUnknownVariableType]
     for kind in each:
         if not (isinstance(kind, type) and issubclass(kind, BaseException)):
             raise TypeError(f"retry_on takes an exception class, or a tuple of them, not {kinds!r}")

@@ -10,17 +10,17 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import Executor
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 from typing import Final as Constant
 
 from stepwell import codec
 from stepwell.clock import Alarm
 from stepwell.errors import CircuitBreakerError, ExecutionTimeoutError
-from stepwell.execution.branch import Branch, StepScope
+from stepwell.execution.branch import Branch
 from stepwell.execution.call import describe
 from stepwell.execution.failures import failure_payload, max_events_error, misfit_delay_ms, misfit_text
 from stepwell.execution.history import History, Signal, received
+from stepwell.execution.host import Host
 from stepwell.execution.outbox import Outbox
 from stepwell.execution.rest import Rest, Wait, timeout_event, waiting_text
 from stepwell.execution.run_tasks import RunTasks
@@ -33,42 +33,6 @@ _COMPLETED: Constant = STATUSES.index("completed")
 _FAILED: Constant = STATUSES.index("failed")
 
 
-class Host(Protocol):
-    """What an execution needs from the worker that runs it."""
-
-    threads: Executor
-    payload_bytes_max: int
-    depth_max: int
-    keep_ms: int
-    shown_ms: int
-    bodies: "dict[StepScope, Execution]"
-    """Bodies under way, the one started first at the front."""
-
-    now_ms: Callable[[], int]
-    """The store's time."""
-    may_start: Callable[[], bool]
-    """Whether the node's lease certainly holds."""
-
-    def call_at(self, when_ms: int, callback: Callable[[], None]) -> Alarm: ...
-
-    offer: "Callable[[Execution], None]"
-    """The execution has progress for the session."""
-
-    async def until_may_start(self) -> None: ...
-
-    def rests(self, execution: "Execution") -> bool:
-        """The execution uses no room until it is woken. Returns whether there is memory to keep it."""
-        ...
-
-    def wake(self, execution: "Execution", then: Callable[[], None]) -> None:
-        """Call ``then`` as soon as there is room for the execution to go on; at once if it is not at rest."""
-        ...
-
-    def ended(self, execution: "Execution") -> None:
-        """The execution holds the run no more."""
-        ...
-
-
 class Execution:
     """One run in the hands of a worker. Implements ``progress.Held``."""
 
@@ -79,7 +43,7 @@ class Execution:
         "rest", "root", "run_id", "shown_ms", "tasks", "turn", "waits",
     )  # fmt: skip
 
-    def __init__(self, assignment: Assignment, body: "Body", host: Host) -> None:
+    def __init__(self, assignment: Assignment, body: "Body", host: "Host[Execution]") -> None:
         self.assignment = assignment
         self.run_id = assignment.run_id
         self.turn = assignment.turn
@@ -250,9 +214,7 @@ class Execution:
 
     def time(self) -> int:
         """Return the time for the next event: the store's, but never before the last time in this run."""
-        now = self.now_ms()
-        if now > self._last_ms:
-            self._last_ms = now
+        self._last_ms = max(self._last_ms, self.now_ms())
         return self._last_ms
 
     def record(self, event: NewEvent, *, is_step_outcome: bool = False) -> None:
@@ -428,10 +390,10 @@ class Execution:
 
     def signalled(self, name: str) -> None:
         """Wake the first branch that waits for a signal of this name."""
-        for wait in self.waits.values():
-            if wait.is_open and wait.kind == "signal" and wait.name == name and not wait.is_timing_out:
-                wait.end(woken=True)
-                return
+        waits = (wait for wait in self.waits.values() if wait.is_open and wait.kind == "signal" and not wait.is_timing_out)
+        first = next((wait for wait in waits if wait.name == name), None)
+        if first is not None:
+            first.end(woken=True)
 
 
 Here: TypeAlias = Branch[Execution]

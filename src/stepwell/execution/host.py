@@ -1,0 +1,46 @@
+"""What an execution needs from the worker that runs it: the clock, the lease, threads, room, and the way to the session."""
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Protocol, TypeVar
+
+from stepwell.clock import Alarm
+from stepwell.execution.branch import StepScope
+
+E = TypeVar("E")
+
+
+class Host(Protocol[E]):
+    """What an execution, ``E``, needs from the worker that runs it."""
+
+    threads: Executor
+    payload_bytes_max: int
+    depth_max: int
+    keep_ms: int
+    shown_ms: int
+    bodies: dict[StepScope, E]
+    """Bodies under way, the one started first at the front."""
+
+    now_ms: Callable[[], int]
+    """The store's time."""
+    may_start: Callable[[], bool]
+    """Whether the node's lease certainly holds."""
+
+    def call_at(self, when_ms: int, callback: Callable[[], None]) -> Alarm: ...
+
+    offer: Callable[[E], None]
+    """The execution has progress for the session."""
+
+    async def until_may_start(self) -> None: ...
+
+    def rests(self, execution: E) -> bool:
+        """The execution uses no room until it is woken. Returns whether there is memory to keep it."""
+        ...
+
+    def wake(self, execution: E, then: Callable[[], None]) -> None:
+        """Call ``then`` as soon as there is room for the execution to go on; at once if it is not at rest."""
+        ...
+
+    def ended(self, execution: E) -> None:
+        """The execution holds the run no more."""
+        ...
