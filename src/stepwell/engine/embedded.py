@@ -123,13 +123,13 @@ class EmbeddedEngine(Node):
             parent_run_id=only.parent_run_id, tags=only.tags,
             created_after=None if only.created_after is None else int(only.created_after.timestamp() * 1000),
             created_before=None if only.created_before is None else int(only.created_before.timestamp() * 1000),
-            before=None if cursor is None else read_cursor(cursor), limit=limit + 1,
+            before=None if cursor is None else read_cursor(cursor, only), limit=limit + 1,
             with_input="input" in only.include, with_output="output" in only.include,
         )  # fmt: skip
         found = await self.store.list_runs(query)
         more = len(found) > limit
         items = [await self._shown(stored) for stored in found[:limit]]
-        return Page(items, cursor_of(found[limit - 1].row) if more else None)
+        return Page(items, cursor_of(found[limit - 1].row, only) if more else None)
 
     async def wait(self, run_id: str, timeout_s: float | None) -> Run[Any]:
         """See ``Engine.wait``."""

@@ -2,12 +2,14 @@
 
 import base64
 from datetime import datetime
+from hashlib import blake2b
 from typing import Any, Final
 
 import msgspec
 
 from stepwell import codec
 from stepwell.durations import from_ms
+from stepwell.engine.api import RunFilter
 from stepwell.engine.created import Created, read_created
 from stepwell.errors import ValidationError
 from stepwell.execution.failures import recorded_failure
@@ -123,21 +125,30 @@ def rfc3339(ms: int) -> str:
     return from_ms(ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def cursor_of(row: RunRow) -> str:
+def cursor_of(row: RunRow, only: RunFilter) -> str:
     """Return the cursor behind a run in a list."""
-    return base64.urlsafe_b64encode(f"{row.created_at} {row.run_id}".encode()).decode().rstrip("=")
+    return _sealed(f"{row.created_at} {row.run_id}", only)
 
 
-def read_cursor(cursor: str) -> tuple[int, str]:
+def read_cursor(cursor: str, only: RunFilter) -> tuple[int, str]:
     """Read it back.
 
     Raises:
-        ValidationError: It was not made by ``cursor_of``.
+        ValidationError: It was not made by ``cursor_of`` for this list.
     """
     try:
-        at, _, run_id = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode().partition(" ")
-        if not run_id or not at.isascii() or not at.isdigit():
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
+        place = text.rpartition(" ")[0]
+        if cursor != _sealed(place, only):
             raise ValueError
-        return int(at), run_id
-    except ValueError:
-        raise ValidationError(f"cursor is not one of ours: {cursor[:80]!r}", field="cursor") from None
+    except (ValueError, TypeError):
+        raise ValidationError(f"cursor is not one of this list: {cursor!r:.80}", field="cursor") from None
+    at, _, run_id = place.partition(" ")
+    return int(at), run_id
+
+
+def _sealed(place: str, only: RunFilter) -> str:
+    # What is shown of each run may change from page to page; which runs are listed may not.
+    listed = msgspec.json.encode(msgspec.structs.replace(only, include=()))
+    seal = blake2b(place.encode() + listed, digest_size=6).hexdigest()
+    return base64.urlsafe_b64encode(f"{place} {seal}".encode()).decode().rstrip("=")

@@ -8,6 +8,7 @@ import msgspec
 
 from stepwell.progress import Message, StoredEvent
 from stepwell.store.base import (
+    COMPLETED,
     OVER_FROM,
     BatchState,
     Counts,
@@ -172,7 +173,9 @@ def counts(connection: Connection, now_ms: int) -> Counts:
 
 def _with_ends(connection: Connection, row: RunRow, *, with_input: bool, with_output: bool) -> StoredRun:
     created = _event(connection, row.run_id, 1) if with_input else None
-    final = _event(connection, row.run_id, row.seq) if with_output and row.status >= OVER_FROM else None
+    # Without an output to carry, how a run ended is small: its error, or why it was cancelled.
+    has_end = row.status >= OVER_FROM and (with_output or row.status != COMPLETED)
+    final = _event(connection, row.run_id, row.seq) if has_end else None
     return StoredRun(row, None if created is None else created.payload, final)
 
 
