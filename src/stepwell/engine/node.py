@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 import uuid_utils
 
-from stepwell.clock import Alarm, Clock
+from stepwell.clock import Alarm, Clock, boot_id
 from stepwell.engine.api import Worker
 from stepwell.engine.claims import Claims
 from stepwell.engine.committer import Committer
@@ -203,7 +203,7 @@ class Node:
         self._spawn(self._bury_itself(old))
 
     async def _bury_itself(self, old: str) -> None:
-        await self.submit(Bury(known_dead=[old], boot_ms=self.clock.boot_ms(), boot_id=""))
+        await self.submit(Bury(known_dead=[old], boot_ms=self.clock.boot_ms(), boot_id=boot_id()))
         self.reaper.has_orphans = True
         self.reaper.kick()
         self.want_runs()
