@@ -221,12 +221,15 @@ class Committer:
         except Exception as error:
             # Not foreseen. Whoever waits is told, and what is held is compared with what is stored; then it goes on.
             counters["commit.error"] += 1
-            _log.exception("a commit failed in a way that is not known")
+            if str(error) != self._last_error:
+                self._last_error = str(error)
+                _log.exception("a commit failed in a way that is not known")
             for entry in entries:
                 if not isinstance(entry, _Item):
                     entry[0].interrupt("lost")
                 elif not entry.future.done():
                     entry.future.set_exception(UnavailableError(f"the commit failed: {error}", outcome_known=False))
+            await asyncio.sleep(_BACKOFF_MS[-1] / 1000)
             await self._until_done(self._owner.forgot)
 
     async def _until_done(self, work: Callable[[], Awaitable[None]]) -> None:
