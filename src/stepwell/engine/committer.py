@@ -239,7 +239,7 @@ class Committer:
             try:
                 await work()
                 return
-            except (NotApplied, UnavailableError) as error:
+            except Exception as error:
                 self._complain(error)
                 await asyncio.sleep(_BACKOFF_MS[min(tries, len(_BACKOFF_MS) - 1)] / 1000)
                 tries += 1
@@ -364,7 +364,7 @@ class Committer:
         self._queue = deque(item for item in self._queue if not item.future.done())
         return left
 
-    def _complain(self, error: StepwellError) -> None:
+    def _complain(self, error: Exception) -> None:
         text = str(error)
         if text != self._last_error:
             self._last_error = text
