@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from blockbuster import blockbuster_ctx
+from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import HealthCheck, settings
 
 from stepwell import failpoints
@@ -27,7 +27,7 @@ def _disarmed_failpoints() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_blocks_the_loop() -> Iterator[None]:
+def _nothing_blocks_the_loop() -> Iterator[BlockBuster]:
     """Fail a test in which our code blocks its event loop: reads a file, sleeps, waits for a lock."""
-    with blockbuster_ctx("stepwell"):
-        yield
+    with blockbuster_ctx("stepwell") as watch:
+        yield watch
