@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from stepwell.clock import Clock
 from stepwell.engine.api import Engine
@@ -25,12 +25,11 @@ def connect(url: str | None, *, clock: Clock | None = None, settings: Settings |
     Raises:
         ValidationError: It is none of these. ``field`` is ``url``.
     """
-    text = url or url_from_environment() or DEFAULT_URL
+    text, parts = _split(url)
     clock = clock or Clock()
     settings = settings or Settings.from_environment()
     if text == "memory://":
         return EmbeddedEngine(SqliteStore(None, clock=clock, settings=settings), clock=clock, settings=settings)
-    parts = urlsplit(text)
     if parts.scheme == "sqlite":
         return EmbeddedEngine(
             SqliteStore(_path(text, parts.path, parts.netloc), clock=clock, settings=settings), clock=clock, settings=settings
@@ -45,12 +44,20 @@ def find_file(url: str | None) -> Path | None:
     Raises:
         ValidationError: As in ``connect``.
     """
-    text = url or url_from_environment() or DEFAULT_URL
-    parts = urlsplit(text)
+    text, parts = _split(url)
     return _path(text, parts.path, parts.netloc) if parts.scheme == "sqlite" else None
 
 
+def _split(url: str | None) -> tuple[str, SplitResult]:
+    text = url or url_from_environment() or DEFAULT_URL
+    try:
+        return text, urlsplit(text)
+    except (ValueError, AttributeError):
+        raise ValidationError(f"url must be one of {_FORMS}; not {url!r:.80}", field="url") from None
+
+
 def _path(url: str, path: str, host: str) -> Path:
-    if host or not path.startswith("/") or len(path) < 2 or "?" in url or "#" in url:
+    name = unquote(path[1:])
+    if host or not path.startswith("/") or not name or "\0" in name or "?" in url or "#" in url:
         raise ValidationError(f"url must be one of {_FORMS}; not {url!r}", field="url")
-    return Path(unquote(path[1:]))
+    return Path(name)

@@ -166,6 +166,7 @@ class EmbeddedEngine(Node):
     async def stream_events(self, run_id: str, after: int) -> AsyncIterator[Event]:
         """See ``Engine.stream_events``."""
         while True:
+            self.here()
             moved = self.watchers.for_move(run_id)
             try:
                 stored = await self.store.find_run(run_id)

@@ -23,7 +23,7 @@ from stepwell.engine.reaper import Reaper
 from stepwell.engine.session import LocalSession
 from stepwell.engine.timers import Timers
 from stepwell.engine.watchers import Watchers
-from stepwell.errors import ForkedClientError, StepwellError
+from stepwell.errors import ForkedClientError, StepwellError, UnavailableError
 from stepwell.failpoints import counters
 from stepwell.progress import Held, Message, Progress, Recorded, Refused
 from stepwell.settings import Settings
@@ -45,6 +45,7 @@ class Node:
         self.watchers = Watchers()
         self._pid = 0
         self._is_stopping = False
+        self._is_closed = False
         self._mail: set[str] = set()
 
     async def open(self) -> None:
@@ -85,6 +86,8 @@ class Node:
         await self.committer.close()
         await self.store.retire(self.node_id)
         await self.store.close()
+        self._is_closed = True
+        self.watchers.everything()
 
     async def _stop_loops(self) -> None:
         self.timers.stop()
@@ -92,13 +95,16 @@ class Node:
             await loop.stop()
 
     def here(self) -> None:
-        """Make sure that this is the process that opened the node.
+        """Make sure that this is the process that opened the node, and that the node is open.
 
         Raises:
-            ForkedClientError: It is a fork of it.
+            ForkedClientError: It is a fork of that process.
+            UnavailableError: The node was closed.
         """
         if os.getpid() != self._pid:
             raise ForkedClientError("this client was opened before a fork: open one in the child process")
+        if self._is_closed:
+            raise UnavailableError("this client is closed")
 
     # -- sessions
 

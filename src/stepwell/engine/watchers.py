@@ -49,6 +49,11 @@ class Watchers:
         for run_id in list(self._moved):
             _tell(self._moved, run_id)
 
+    def everything(self) -> None:
+        """Whatever anybody waits for may be."""
+        self.all_over(self.awaited)
+        self.all_moved()
+
     def all_over(self, run_ids: Iterable[str]) -> None:
         """These have ended."""
         for run_id in run_ids:
