@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from blockbuster import BlockBuster
 
 from stepwell import AsyncClient, Settings
 
@@ -38,3 +39,9 @@ async def client(url: str, settings: Settings) -> AsyncIterator[AsyncClient]:
     async with AsyncClient(url, settings=settings) as client:
         yield client
         assert await client.check_store() == []
+
+
+@pytest.fixture
+def may_block_the_loop(_nothing_blocks_the_loop: BlockBuster) -> None:
+    """For tests whose user blocks a loop of their own."""
+    _nothing_blocks_the_loop.deactivate()

@@ -1,5 +1,5 @@
 """The clients that workers are tested with."""
 
-from tests.clients import client, file_url, settings, url
+from tests.clients import client, file_url, may_block_the_loop, settings, url
 
-__all__ = ["client", "file_url", "settings", "url"]
+__all__ = ["client", "file_url", "may_block_the_loop", "settings", "url"]
