@@ -25,7 +25,9 @@ class Loop:
         raise NotImplementedError
 
     def start(self) -> None:
-        """Begin."""
+        """Begin, unless it has begun."""
+        if self._task is not None:
+            return
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"stepwell-{type(self).__name__.lower()}")
 
     def kick(self) -> None:

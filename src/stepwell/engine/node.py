@@ -31,6 +31,7 @@ from stepwell.store.base import OVER_FROM, Bury, Operation, Store
 
 _log: Final = logging.getLogger("stepwell.engine")
 _COMPARE_S: Final = 0.25
+_LOOK_MS: Final = 200
 
 
 class Node:
@@ -115,9 +116,8 @@ class Node:
         self.sessions.append(session)
         await self.store.describe(self.node_id, self._info())
         await self.committer.renew()
-        if len(self.sessions) == 1:
-            for loop in (self._pulse, self.reaper, self.claims):
-                loop.start()
+        for loop in (self._pulse, self.reaper, self.claims):
+            loop.start()
         self.reaper.has_orphans = True
         await self.reaper.tick()
         session.is_assigning = True
@@ -251,7 +251,8 @@ class Node:
 
     def _due(self) -> None:
         self.want_runs()
-        self._pulse.kick()
+        # What this node let go of is in the timers; the rest, and deadlines, need not be asked for with each of thousands.
+        self._pulse.kick_within(_LOOK_MS)
 
     def pulse(self) -> None:
         """Ask the store what there is to do, soon."""
@@ -294,9 +295,15 @@ class _Pulse(Loop):
     def __init__(self, node: Node) -> None:
         super().__init__(node.settings.poll_ms)
         self._node = node
+        self._soon: asyncio.TimerHandle | None = None
+
+    def kick_within(self, ms: int) -> None:
+        """Tick within this time; asked for often, once."""
+        if self._soon is None:
+            self._soon = asyncio.get_running_loop().call_later(ms / 1000, self.kick)
 
     async def tick(self) -> None:
-        node = self._node
+        node, self._soon = self._node, None
         identity = node.fence()
         poll = await node.store.poll(node.node_id, node.known_workflows())
         if node.fence() is not identity:
