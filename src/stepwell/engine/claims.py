@@ -62,7 +62,6 @@ class Claims(Loop):
 
     async def _claim(self, session: LocalSession, room: int) -> tuple[Claimed, int]:
         node, settings = self._node, self._node.settings
-        identity = node.fence()
         alone = 0 if session.suspects else 1
         claimed = await node.submit(
             Claim(
@@ -71,6 +70,8 @@ class Claims(Loop):
             )
         )  # fmt: skip
         assert isinstance(claimed, Claimed)
+        # Not before: a claim that was on its way while the node was fenced is committed under the new identity.
+        identity = node.fence()
         failpoint("claim.loaded")
         turns = {row.run_id: row.turn for row in claimed.rows}
         self.arriving.update(turns)
