@@ -280,6 +280,7 @@ class Execution:
                 at_ms = self.time()
                 for wait in timeouts:
                     wait.is_timing_out = True
+                    wait.timed_out_ms = at_ms
                 progress.quiet = [timeout_event(wait, at_ms) for wait in timeouts]
                 self._taken_timeouts = timeouts
         progress.events, progress.consumed, progress.has_outcome = self.outbox.take()

@@ -55,7 +55,7 @@ class Resting(Protocol):
 class Wait:
     """One branch that waits for something durable."""
 
-    __slots__ = ("_alarm", "_run", "due_ms", "future", "is_open", "is_timing_out", "kind", "name", "timeout_id")
+    __slots__ = ("_alarm", "_run", "due_ms", "future", "is_open", "is_timing_out", "kind", "name", "timed_out_ms", "timeout_id")
 
     def __init__(self, run: Resting, kind: WaitKind, name: str = "", *, due_ms: int | None = None, timeout_id: str = "") -> None:
         """Without ``timeout_id`` the wait is over when it is due. With it, being due is a time-out to be recorded under this
@@ -66,6 +66,8 @@ class Wait:
         self.timeout_id = timeout_id
         self.is_open = True
         self.is_timing_out = False
+        self.timed_out_ms = 0
+        """When its time-out was recorded."""
         self._run = run
         self.future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._alarm: Alarm | None = None

@@ -75,7 +75,7 @@ async def wait_for_signal(branch: Here, name: str, timeout_ms: int | None) -> st
             if not woken and execution.history.has_signal(name) and not execution.closed:
                 execution.signalled(name)
         if not woken:
-            branch.now_ms = execution.time()
+            branch.now_ms = wait.timed_out_ms
             raise _timed_out(name)
     branch.now_ms = max(branch.now_ms, signal.at_ms)
     if execution.is_branched:
