@@ -143,7 +143,7 @@ def end_of(run: Run[Any]) -> Any:
 
 
 _TIMES: Final = {"startedAt", "durationMs", "until", "nextAt", "seed"}
-_DRAWN: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-")
+_DRAWN: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-|T\d\d:\d\d:\d\d")
 
 
 def essence(rows: Sequence[Row]) -> list[Any]:

@@ -458,6 +458,42 @@ async def now_random_uuid4(ctx: Context) -> list[Any]:
     return [drawn == seen, len(set(drawn))]
 
 
+async def _sends_at_once(client: AsyncClient) -> None:
+    await send(client, "go", "go", "only")
+
+
+@shape([True, 9], drive=_sends_at_once)
+async def now_after_everything(ctx: Context) -> list[Any]:
+    """``ctx.now()`` after each kind of operation is the same at each replay."""
+    seen: list[bool] = []
+
+    async def echo(value: str) -> str:
+        here.world.effect()
+        return value
+
+    async def look() -> None:
+        now = ctx.now().isoformat()
+        seen.append(await step("echo", echo)(now) == now)
+
+    async def time_out() -> None:
+        try:
+            await ctx.wait_for_signal("never", timeout="2ms")
+        except SignalTimeout:
+            await look()
+
+    await look()
+    await time_out()
+    await ctx.wait_for_signal("go")
+    await look()
+    await ctx.sleep("2ms")
+    await look()
+    await ctx.parallel([time_out, look])
+    await asyncio.gather(time_out(), look())
+    await ctx.race({"quick": step("x", effect).__call__, "never": lambda: ctx.wait_for_signal("never")})
+    await look()
+    return [all(seen), len(seen)]
+
+
 @shape(["a", "b", "parallel#0/0/c", "parallel#0/1/c"])
 async def plain_functions(ctx: Context) -> list[str]:
     """Bodies that run in threads."""

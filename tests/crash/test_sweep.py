@@ -16,7 +16,9 @@ KEPT: Final = Settings(waiting_shown_ms=1, step_started_ms=60_000, quarantine_al
 EVICTED: Final = msgspec.structs.replace(KEPT, keep_ms=0)
 """Waiting runs are thrown away at once, and come back by replay."""
 
-WAITING: Final = [name for name in SHAPES if any(word in name for word in ("sleep", "signal", "race", "retries", "slow", "wait"))]
+WAITING: Final = [
+    name for name in SHAPES if any(word in name for word in ("sleep", "signal", "race", "retries", "slow", "wait", "now-after"))
+]
 AGAIN: Final = ("map-with-limit", "gather-with-equal-names", "two-branches-one-signal-name", "retries", "at-most-once")
 
 

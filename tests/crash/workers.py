@@ -118,7 +118,7 @@ def effects(folder: Path) -> list[Effect]:
 
 async def completed(client: AsyncClient, run_ids: Sequence[str]) -> list[Run[Any]]:
     """Return these runs once they are over, completed all of them."""
-    runs = [await client.workflow.wait(run_id, timeout=20) for run_id in run_ids]
+    runs = [await client.workflow.wait(run_id, timeout=100) for run_id in run_ids]
     assert {run.status for run in runs} == {"completed"}
     return runs
 
