@@ -8,6 +8,8 @@ import msgspec
 from stepwell.engine.created import read_created
 from stepwell.engine.loop import Loop
 from stepwell.engine.session import LocalSession
+from stepwell.execution.call import printable
+from stepwell.execution.rest import waiting_text
 from stepwell.failpoints import failpoint
 from stepwell.progress import Assignment, Progress, Waiting
 from stepwell.settings import Settings
@@ -15,6 +17,7 @@ from stepwell.store.base import Claim, Claimed, History, Operation, RunRow, Stor
 
 _log: Final = logging.getLogger("stepwell.engine")
 _AT_ONCE: Final = 500
+_UNREADABLE_MS: Final = 60_000
 
 
 class Claimer(Protocol):
@@ -25,6 +28,10 @@ class Claimer(Protocol):
     store: Store
 
     async def submit(self, operation: Operation) -> Any: ...
+
+    def arrived(self) -> None:
+        """Runs were loaded, and are held now."""
+        ...
 
     def drop(self, run_id: str, turn: int) -> None:
         """Hand back a run that was claimed and will not be executed here."""
@@ -84,35 +91,28 @@ class Claims(Loop):
                 if row.run_id not in self.arriving:
                     del turns[row.run_id]
                     continue
-                assignment = await self._read(history)
-                if assignment is not None and session.is_assigning:
-                    session.assign(assignment, is_suspect=row.streak >= settings.quarantine_alone)
-                    del turns[row.run_id]
-                elif assignment is None:
+                if session.is_assigning:
+                    await self._hand_over(session, history)
                     del turns[row.run_id]
         finally:
             self.arriving.difference_update(row.run_id for row in claimed.rows)
             for run_id, turn in turns.items():
                 node.drop(run_id, turn)
+            node.arrived()
         return claimed, len(claimed.rows) - len(turns)
 
-    async def _read(self, history: History) -> Assignment | None:
-        """Return what a worker needs, or put a run aside whose history cannot be read."""
+    async def _hand_over(self, session: LocalSession, history: History) -> None:
+        """Give a run to the worker, or put it aside if its history cannot be read."""
+        row = history.row
         try:
-            return assignment_of(history.row, history)
+            session.assign(assignment_of(row, history), is_suspect=row.streak >= self._node.settings.quarantine_alone)
         except (msgspec.MsgspecError, IndexError, ValueError) as error:
-            row = history.row
             _log.error("run %s cannot be read, it is put aside: %s", row.run_id, error)
-            text = msgspec.json.encode(
-                {"kind": "code", "name": f"its history cannot be read: {error}", "until": None, "others": 0}
-            ).decode()
+            due_ms = self._node.store.now_ms() + _UNREADABLE_MS
+            aside = Waiting(waiting_text("code", printable(f"its history cannot be read: {error}", 1_000), due_ms, 0), due_ms)
             await self._node.submit(
-                Progress(
-                    run_id=row.run_id, turn=row.turn, events=[], mailbox_consumed=0, misfit=True,
-                    suspend=Waiting(text, self._node.store.now_ms() + 60_000),
-                )
-            )  # fmt: skip
-            return None
+                Progress(run_id=row.run_id, turn=row.turn, events=[], mailbox_consumed=0, misfit=True, suspend=aside)
+            )
 
 
 def assignment_of(row: RunRow, history: History) -> Assignment:

@@ -272,7 +272,7 @@ class Committer:
         except OutcomeUnknown as error:
             counters["commit.outcome_unknown"] += 1
             _log.warning("the outcome of a commit is not known, asking: %s", error)
-            await self._find_out(batch, entries)
+            await self._find_out(batch, entries, error)
             return
         except FencedError:
             await self._fenced(entries)
@@ -299,7 +299,7 @@ class Committer:
                 held.settled(result)
                 self._owner.recorded(held, progress, result)
 
-    async def _find_out(self, batch: Batch, entries: list[_Entry]) -> None:
+    async def _find_out(self, batch: Batch, entries: list[_Entry], error: OutcomeUnknown) -> None:
         state: BatchState | None = None
 
         async def ask() -> None:
@@ -309,7 +309,7 @@ class Committer:
         await self._until_done(ask)
         if state is not None and state.alive and state.number == batch.number:
             counters["commit.unknown_not_applied"] += 1
-            raise NotApplied("the connection was lost before the commit")
+            raise NotApplied(f"{error}; it has turned out that it was not done")
         if state is None or state.batch_id != batch.batch_id:
             await self._fenced(entries)
             return

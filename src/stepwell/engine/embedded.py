@@ -207,7 +207,10 @@ class EmbeddedEngine(Node):
         stored = await self.submit(put)
         assert isinstance(stored, Stored)
         _accepted(run_id, stored, "signal")
-        if stored.owner == self.node_id:
+        if stored.reason == "duplicate":
+            # What counts is the message that was stored, and not this one.
+            self.mailed(run_id)
+        elif stored.owner == self.node_id:
             self.delivered(run_id, Message(stored.seq, put.kind, put.name, put.message_id, put.payload, put.at_ms))
         elif stored.owner is None:
             self.want_runs()

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -27,10 +27,11 @@ from stepwell.errors import ForkedClientError, StepwellError, UnavailableError
 from stepwell.failpoints import counters
 from stepwell.progress import Held, Message, Progress, Recorded, Refused
 from stepwell.settings import Settings
-from stepwell.store.base import OVER_FROM, Bury, Operation, Store
+from stepwell.store.base import OVER_FROM, Bury, NotApplied, Operation, Store
 
 _log: Final = logging.getLogger("stepwell.engine")
 _COMPARE_S: Final = 0.25
+_AGAIN_S: Final = 0.02
 _LOOK_MS: Final = 200
 
 
@@ -64,7 +65,11 @@ class Node:
         self.timers = Timers(self.clock.call_at, self.store.now_ms, self._due)
         self._pulse = _Pulse(self)
         self._postman = _Postman(self)
-        await self._enrol()
+        try:
+            await self._patiently(self._enrol)
+        except BaseException:
+            await self.store.close()
+            raise
         self.committer.start()
         self._postman.start()
         self.store.watch(self._postman.kick)
@@ -73,6 +78,28 @@ class Node:
         self.node_id = str(uuid_utils.uuid7())
         self.committer.number = 0
         await self.store.enrol(self.node_id, self._info())
+
+    async def _patiently(self, write: Callable[[], Awaitable[None]]) -> None:
+        """Write beside the committer, as often as the settings have patience for.
+
+        Raises:
+            UnavailableError: The store could not be written.
+        """
+        loop = asyncio.get_running_loop()
+        late_s = loop.time() + self.settings.patience_ms / 1000
+        while True:
+            try:
+                await write()
+                return
+            except NotApplied as error:
+                if loop.time() > late_s:
+                    raise UnavailableError(
+                        f"the store could not be written for {self.settings.patience_ms} ms: {error}"
+                    ) from None
+                await asyncio.sleep(_AGAIN_S)
+
+    async def _describe(self) -> None:
+        await self.store.describe(self.node_id, self._info())
 
     def _info(self) -> str:
         info = {"pid": self._pid, "host": platform.node(), "workflows": self.known_workflows()}
@@ -85,7 +112,8 @@ class Node:
             await session.close()
         await self._stop_loops()
         await self.committer.close()
-        await self.store.retire(self.node_id)
+        # A node that cannot say good-bye is found dead by its lock, which goes with the store.
+        await _quietly(self.store.retire(self.node_id))
         await self.store.close()
         self._is_closed = True
         self.watchers.everything()
@@ -114,7 +142,11 @@ class Node:
         self.here()
         session = LocalSession(self, worker, workflows)
         self.sessions.append(session)
-        await self.store.describe(self.node_id, self._info())
+        try:
+            await self._patiently(self._describe)
+        except BaseException:
+            self.sessions.remove(session)
+            raise
         await self.committer.renew()
         for loop in (self._pulse, self.reaper, self.claims):
             loop.start()
@@ -130,7 +162,7 @@ class Node:
         if session in self.sessions:
             self.sessions.remove(session)
             if not self._is_stopping:
-                self._spawn(self.store.describe(self.node_id, self._info()))
+                self._spawn(self._describe())
 
     def known_workflows(self) -> list[tuple[str, str]]:
         """Return what the workers of this node know."""
@@ -268,11 +300,18 @@ class Node:
         session = self.holder(run_id)
         if session is not None:
             session.deliver(run_id, [message])
+        else:
+            self.mailed(run_id)
 
     def take_mail(self) -> list[str]:
-        """Return the runs whose messages are to be fetched."""
-        mail, self._mail = self._mail, set()
+        """Return the held runs whose messages are to be fetched; those of runs that are still being loaded are kept."""
+        mail, self._mail = self._mail, {run_id for run_id in self._mail if run_id in self.claims.arriving}
         return [run_id for run_id in mail if self.holder(run_id) is not None]
+
+    def arrived(self) -> None:
+        """Runs were loaded, and are held now: what has come for them meanwhile can be handed over."""
+        if self._mail:
+            self._postman.kick_mail()
 
     def call_at(self, when_ms: int, callback: Callable[[], None]) -> Alarm:
         """Call back at a time of the store's clock."""

@@ -60,9 +60,9 @@ class LocalSession:
 
     def assign(self, assignment: Assignment, *, is_suspect: bool = False) -> None:
         """Give a run, which this node owns, to the worker."""
+        self.held[assignment.run_id] = self._worker.assigned(assignment)
         if is_suspect:
             self.suspects.add(assignment.run_id)
-        self.held[assignment.run_id] = self._worker.assigned(assignment)
 
     def deliver(self, run_id: str, messages: Sequence[Message]) -> None:
         """Tell a held run of messages; one that is not held any more hears nothing."""
