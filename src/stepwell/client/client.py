@@ -48,13 +48,10 @@ class AsyncClient:
         if self._is_closed:
             raise UnavailableError("this client is closed")
         opening = self._opening
-        if opening is None:
+        if opening is None or (opening.done() and (opening.cancelled() or opening.exception() is not None)):
             opening = self._opening = asyncio.get_running_loop().create_task(self._engine.open())
         if not opening.done():
             await asyncio.shield(opening)
-        elif opening.cancelled() or opening.exception() is not None:
-            self._opening = None
-            opening.result()
         return self._engine
 
     async def close(self) -> None:

@@ -104,9 +104,11 @@ class Execution:
         try:
             output = await self._body(self)
             text = codec.encode(output, field="output", limit_bytes=self.host.payload_bytes_max, depth_max=self.host.depth_max)
-        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:
+            if self.tasks.is_thrown_away(error):
+                raise
             if not self.closed:
                 self._finish(_FAILED, "run_failed", failure_payload(describe(error)))
             return

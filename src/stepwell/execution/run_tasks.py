@@ -81,6 +81,17 @@ class RunTasks:
         finally:
             self.is_putting_away = False
 
+    def is_thrown_away(self, error: BaseException) -> bool:
+        """Tell whether this is how a task sees that it is put away, or forgotten by a loop that has ended. What users' code
+        raises by that name is raised while the task runs.
+        """
+        if not isinstance(error, GeneratorExit):
+            return False
+        try:
+            return asyncio.current_task() not in self._contexts
+        except RuntimeError:
+            return True
+
     def is_stubborn(self) -> bool:
         """Count a durable call of a task that is being thrown away; tell whether it swallows that, and goes on and on."""
         self._swallowed += 1

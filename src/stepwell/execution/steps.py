@@ -158,10 +158,10 @@ async def run_step(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]
                 result = await spec.fn(*args, **kwargs)
             else:
                 result = await _limited(spec, scope, args, kwargs, host.threads)
-        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:
-            if _is_cancelled(error):
+            if _is_cancelled(error) or execution.tasks.is_thrown_away(error):
                 raise
             failure = error
         finally:
