@@ -46,7 +46,7 @@ async def parallel(branches: Iterable[Startable[T]], limit: int | None = None) -
     def start_next() -> None:
         if todo and not execution.closed and not here.is_closed:
             index = todo.popleft()
-            task = execution.tasks.spawn(forks[index], begin(started[index]))
+            task = execution.tasks.spawn(forks[index], _coroutine(started[index]))
             tasks[index] = task
             task.add_done_callback(ended)
 
@@ -114,6 +114,11 @@ async def begin(item: Startable[T]) -> T:
     return await item()
 
 
+def _coroutine(item: Startable[T]) -> Coroutine[Any, Any, T]:
+    # A coroutine is its task's own: were it wrapped, a task that ends before its first turn would leave it never awaited.
+    return item if isinstance(item, Coroutine) else begin(item)
+
+
 def _discard(item: object) -> None:
     if isinstance(item, Coroutine):
         item.close()
@@ -165,7 +170,7 @@ async def race(branches: Mapping[K, Startable[T]]) -> tuple[K, T]:
 
     try:
         for index in starters:
-            task = execution.tasks.spawn(forks[index], begin(items[index][1]))
+            task = execution.tasks.spawn(forks[index], _coroutine(items[index][1]))
             tasks[task] = index
             task.add_done_callback(ended)
         await _joined(execution, first)
