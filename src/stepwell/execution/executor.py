@@ -13,6 +13,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeAlias
 from typing import Final as Constant
 
+import msgspec
+
 from stepwell import codec
 from stepwell.clock import Alarm
 from stepwell.errors import CircuitBreakerError, ExecutionTimeoutError
@@ -85,6 +87,8 @@ class Execution:
     def start(self) -> None:
         """Run the workflow function, from the beginning, against the history."""
         self._transcribe(self.assignment.messages)
+        if self.closed:
+            return
         if self.deadline_ms is not None:
             self._deadline = self.host.call_at(self.deadline_ms, self._deadline_passed)
         self.tasks.spawn(self.root, self._drive())
@@ -384,10 +388,16 @@ class Execution:
         for message in messages:
             if message.mailbox_seq != self._mailbox_seen + 1:
                 continue
+            try:
+                payload = received(message)
+            except msgspec.MsgspecError as error:
+                what = f"a message {message.name!r} that cannot be read ({error})"
+                self.misfit(recorded=what, asked="its payload", line="")
+                return
             self._mailbox_seen = message.mailbox_seq
             self.outbox.consumed += ((message.mailbox_seq, message.message_id),)
             at_ms = self.time()
-            self.record(NewEvent("signal_received", "", message.name, received(message), at_ms))
+            self.record(NewEvent("signal_received", "", message.name, payload, at_ms))
             self.history.add_signal(message.name, Signal(message.mailbox_seq, message.payload, at_ms))
             self.signalled(message.name)
 

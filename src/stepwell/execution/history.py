@@ -15,7 +15,7 @@ from stepwell.progress import Message, StoredEvent
 OUTCOMES: Final = frozenset(
     {"step_completed", "step_failed", "step_interrupted", "sleep_completed", "signal_timed_out", "race_won"}
 )
-_BEGINNINGS: Final = frozenset({"step_started", "sleep_started"})
+_ABOUT_OPERATIONS: Final = OUTCOMES | {"step_started", "sleep_started", "step_retrying"}
 
 
 class Record:
@@ -62,6 +62,11 @@ class History:
     )  # fmt: skip
 
     def __init__(self, events: Iterable[StoredEvent]) -> None:
+        """Read events, in order.
+
+        Raises:
+            msgspec.MsgspecError: One cannot be read. Better now than in the middle of the workflow's code.
+        """
         self._records: dict[str, Record] = {}
         self._unasked: dict[str, int] = {}
         self._signals: dict[str, deque[Signal]] = {}
@@ -72,17 +77,16 @@ class History:
             if event.type == "signal_received":
                 received = _decode_received(event.payload)
                 self.add_signal(event.name, Signal(received.mailbox_seq, bytes(received.payload).decode(), event.at_ms))
-            elif event.type in OUTCOMES:
-                record = self._record(event.step_id)
-                record.outcome = event
-                if event.type == "race_won":
-                    signal = _decode_outcome(event.payload).signal
-                    if signal is not None:
-                        taken.add(signal)
-            elif event.type in _BEGINNINGS:
-                self._record(event.step_id).began = event
-            elif event.type == "step_retrying":
-                self._record(event.step_id).retrying = event
+            elif event.type in _ABOUT_OPERATIONS:
+                record, signal = self._record(event.step_id), _decode_outcome(event.payload).signal
+                if event.type in OUTCOMES:
+                    record.outcome = event
+                elif event.type == "step_retrying":
+                    record.retrying = event
+                else:
+                    record.began = event
+                if signal is not None:
+                    taken.add(signal)
         self._reserved = taken
 
     def _record(self, identity: str) -> Record:
@@ -170,7 +174,12 @@ class History:
 
 
 def received(message: Message) -> str:
-    """Return the payload of ``signal_received`` for a message."""
+    """Return the payload of ``signal_received`` for a message.
+
+    Raises:
+        msgspec.MsgspecError: The message's own cannot be read.
+    """
+    msgspec.json.decode(message.payload, type=msgspec.Raw)
     seq, text, identity = message.mailbox_seq, message.payload, message.message_id
     return f'{{"payload":{text},"signalId":{msgspec.json.encode(identity).decode()},"mailboxSeq":{seq}}}'
 

@@ -4,7 +4,7 @@ import asyncio
 import inspect
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from stepwell import codec
 from stepwell.checks import check_int
@@ -116,7 +116,7 @@ async def begin(item: Startable[T]) -> T:
 
 def _coroutine(item: Startable[T]) -> Coroutine[Any, Any, T]:
     # A coroutine is its task's own: were it wrapped, a task that ends before its first turn would leave it never awaited.
-    return item if isinstance(item, Coroutine) else begin(item)
+    return cast("Coroutine[Any, Any, T]", item) if isinstance(item, Coroutine) else begin(item)
 
 
 def _discard(item: object) -> None:
