@@ -18,7 +18,8 @@ from stepwell.clock import Alarm, Clock, boot_id
 from stepwell.engine.api import Worker
 from stepwell.engine.claims import Claims
 from stepwell.engine.committer import Committer
-from stepwell.engine.loop import Loop
+from stepwell.engine.mailbox import Postman
+from stepwell.engine.pulse import Pulse
 from stepwell.engine.reaper import Reaper
 from stepwell.engine.session import LocalSession
 from stepwell.engine.timers import Timers
@@ -27,10 +28,9 @@ from stepwell.errors import ForkedClientError, StepwellError, UnavailableError
 from stepwell.failpoints import counters
 from stepwell.progress import Held, Message, Progress, Recorded, Refused
 from stepwell.settings import Settings
-from stepwell.store.base import OVER_FROM, Bury, NotApplied, Operation, Store
+from stepwell.store.base import Bury, NotApplied, Operation, Store
 
 _log: Final = logging.getLogger("stepwell.engine")
-_COMPARE_S: Final = 0.25
 _AGAIN_S: Final = 0.02
 _LOOK_MS: Final = 200
 
@@ -63,8 +63,8 @@ class Node:
         self.claims = Claims(self)
         self.reaper = Reaper(self)
         self.timers = Timers(self.clock.call_at, self.store.now_ms, self._due)
-        self._pulse = _Pulse(self)
-        self._postman = _Postman(self)
+        self._pulse = Pulse(self)
+        self._postman = Postman(self)
         try:
             await self._patiently(self._enrol)
         except BaseException:
@@ -326,97 +326,3 @@ async def _quietly(work: Any) -> None:
         await work
     except StepwellError as error:
         _log.warning("%s", error)
-
-
-class _Pulse(Loop):
-    """Asks the node's one combined question every now and then, and after a time that was noted has come."""
-
-    def __init__(self, node: Node) -> None:
-        super().__init__(node.settings.poll_ms)
-        self._node = node
-        self._soon: asyncio.TimerHandle | None = None
-
-    def kick_within(self, ms: int) -> None:
-        """Tick within this time; asked for often, once."""
-        if self._soon is None:
-            self._soon = asyncio.get_running_loop().call_later(ms / 1000, self.kick)
-
-    async def tick(self) -> None:
-        node, self._soon = self._node, None
-        identity = node.fence()
-        poll = await node.store.poll(node.node_id, node.known_workflows())
-        if node.fence() is not identity:
-            return
-        if not poll.alive:
-            counters["poll.fenced"] += 1
-            await node.renew()  # the commit finds out, and the node is reborn
-            return
-        if poll.due:
-            node.want_runs()
-        if poll.next_due_ms is not None:
-            if poll.next_due_ms <= node.store.now_ms():
-                await node.reaper.expire()
-            else:
-                node.timers.at(poll.next_due_ms)
-        for run_id in poll.mailed:
-            node.mailed(run_id)
-        if poll.orphans:
-            node.reaper.has_orphans = True
-            node.reaper.kick()
-
-
-class _Postman(Loop):
-    """Fetches messages for held runs, and looks up what other processes have written."""
-
-    def __init__(self, node: Node) -> None:
-        super().__init__(None)
-        self._node = node
-        self._foreign = False
-        self._compared_at = 0.0
-
-    def kick(self) -> None:
-        """Another process has written."""
-        self._foreign = True
-        super().kick()
-
-    def kick_mail(self) -> None:
-        """Messages of held runs are to be fetched."""
-        super().kick()
-
-    async def tick(self) -> None:
-        node = self._node
-        foreign, self._foreign = self._foreign, False
-        if foreign:
-            await self._look_around()
-        mail = node.take_mail()
-        if mail:
-            counters["mail.fetched"] += 1
-            for run_id, messages in (await node.store.messages(mail)).items():
-                session = node.holder(run_id)
-                if session is not None:
-                    session.deliver(run_id, messages)
-
-    async def _look_around(self) -> None:
-        node = self._node
-        node.watchers.all_moved()
-        awaited = node.watchers.awaited
-        if awaited:
-            statuses = await node.store.statuses(awaited)
-            node.watchers.all_over([run_id for run_id in awaited if statuses.get(run_id, OVER_FROM) >= OVER_FROM])
-        if node.sessions:
-            node.want_runs()
-            node.pulse()
-            await self._compare()
-        await asyncio.sleep(node.settings.watch_ms / 1000)
-
-    async def _compare(self) -> None:
-        """Find out which held runs were taken away (cancelled by another process, say), a few times a second at most."""
-        node, loop = self._node, asyncio.get_running_loop()
-        if not any(session.held for session in node.sessions):
-            return
-        wait_s = self._compared_at + _COMPARE_S - loop.time()
-        if wait_s > 0:
-            loop.call_later(wait_s, self.kick)
-            return
-        self._compared_at = loop.time()
-        await node.committer.between(node.forgot)

@@ -1,0 +1,104 @@
+"""Brings messages to the runs that are held here, and notices what other processes have written."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Protocol
+
+from stepwell.engine.loop import Loop
+from stepwell.engine.session import LocalSession
+from stepwell.engine.watchers import Watchers
+from stepwell.failpoints import counters
+from stepwell.settings import Settings
+from stepwell.store.base import OVER_FROM, Store
+
+_COMPARE_S: Final = 0.25
+
+
+class Between(Protocol):
+    """The committer, as far as it is needed here."""
+
+    async def between(self, question: Callable[[], Awaitable[Any]]) -> Any: ...
+
+
+class Addressee(Protocol):
+    """The node, as its postman sees it."""
+
+    settings: Settings
+    store: Store
+    sessions: list[LocalSession]
+    watchers: Watchers
+
+    @property
+    def committer(self) -> Between: ...
+
+    def holder(self, run_id: str) -> LocalSession | None: ...
+
+    def take_mail(self) -> list[str]:
+        """The held runs whose messages are to be fetched."""
+        ...
+
+    def want_runs(self) -> None: ...
+
+    def pulse(self) -> None: ...
+
+    async def forgot(self) -> None:
+        """Compare what the store says is owned with what is held."""
+        ...
+
+
+class Postman(Loop):
+    """Fetches messages for held runs, and looks up what other processes have written."""
+
+    def __init__(self, node: Addressee) -> None:
+        super().__init__(None)
+        self._node = node
+        self._foreign = False
+        self._compared_at = 0.0
+
+    def kick(self) -> None:
+        """Another process has written."""
+        self._foreign = True
+        super().kick()
+
+    def kick_mail(self) -> None:
+        """Messages of held runs are to be fetched."""
+        super().kick()
+
+    async def tick(self) -> None:
+        """Look around if there is reason to, and fetch."""
+        node = self._node
+        foreign, self._foreign = self._foreign, False
+        if foreign:
+            await self._look_around()
+        mail = node.take_mail()
+        if mail:
+            counters["mail.fetched"] += 1
+            for run_id, messages in (await node.store.messages(mail)).items():
+                session = node.holder(run_id)
+                if session is not None:
+                    session.deliver(run_id, messages)
+
+    async def _look_around(self) -> None:
+        node = self._node
+        node.watchers.all_moved()
+        awaited = node.watchers.awaited
+        if awaited:
+            statuses = await node.store.statuses(awaited)
+            node.watchers.all_over([run_id for run_id in awaited if statuses.get(run_id, OVER_FROM) >= OVER_FROM])
+        if node.sessions:
+            node.want_runs()
+            node.pulse()
+            await self._compare()
+        await asyncio.sleep(node.settings.watch_ms / 1000)
+
+    async def _compare(self) -> None:
+        """Find out which held runs were taken away (cancelled by another process, say), a few times a second at most."""
+        node, loop = self._node, asyncio.get_running_loop()
+        if not any(session.held for session in node.sessions):
+            return
+        wait_s = self._compared_at + _COMPARE_S - loop.time()
+        if wait_s > 0:
+            loop.call_later(wait_s, self.kick)
+            return
+        self._compared_at = loop.time()
+        await node.committer.between(node.forgot)
