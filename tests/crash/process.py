@@ -53,6 +53,28 @@ async def gated(ctx: Context, input: Any) -> list[str]:
     return [await step("gated", _at_the_gate)(), await step("after", _short)()]
 
 
+async def _unsure() -> str:
+    nonce = await _short()
+    if current_step().attempt < 3:
+        raise OSError("not yet")
+    return nonce
+
+
+@workflow("mixed")
+async def mixed(ctx: Context, input: Any) -> Any:
+    """Something of everything."""
+    first = await step("first", _short)()
+    await ctx.sleep("50ms")
+
+    async def branch() -> list[str]:
+        return [await step("in", _short)(), await step("in", _short)()]
+
+    pairs = await ctx.parallel([branch, branch])
+    signals = [await ctx.wait_for_signal("n") for _ in range(3)]
+    unsure = await step("unsure", _unsure, retries=3, retry_delay="20ms")()
+    return [signals, [first, *pairs[0], *pairs[1], unsure]]
+
+
 async def _work(folder: Path, *, is_gated: bool) -> None:
     global _gate, _effects
     _effects = os.open(folder / "effects", os.O_WRONLY | os.O_CREAT | os.O_APPEND)

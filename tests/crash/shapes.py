@@ -199,6 +199,7 @@ async def task_group(ctx: Context) -> list[Any]:
 @shape(["dusk", "dawn"])
 async def sleep_between_steps(ctx: Context) -> list[str]:
     """Never early, and only once."""
+    # promise 7
     dusk = await step("dusk", effect)()
     before = ctx.now()
     await ctx.sleep("15ms")

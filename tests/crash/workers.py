@@ -69,8 +69,12 @@ class Worker:
 
     async def kill(self) -> int:
         """End it with SIGKILL, if it has not ended yet; return how it has ended."""
-        self._send(signal.SIGKILL)
+        self.send_kill()
         return await self.until_gone()
+
+    def send_kill(self) -> None:
+        """Send it SIGKILL."""
+        self._send(signal.SIGKILL)
 
     async def stop(self) -> Mapping[str, int]:
         """End it with SIGTERM; return its counters."""

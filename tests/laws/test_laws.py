@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from typing import Any, Final, NamedTuple
 
@@ -39,15 +40,17 @@ _numbers: Final = count(1)
 
 
 class Engine(NamedTuple):
-    """A client with a worker, on a loop of their own that lives as long as the module."""
+    """A loop, and on it a client with a worker."""
 
     runner: asyncio.Runner
     client: AsyncClient
 
 
-def _engines(**options: int) -> Iterator[Engine]:
+@contextmanager
+def engine(*, keep_ms: int) -> Iterator[Engine]:
+    """Keep an engine on a loop of its own: so many plans are carried out that opening one for each would take longest."""
     shown = Settings(
-        waiting_shown_ms=1, step_started_ms=60_000, quarantine_alone=10_000, quarantine_pause=10_000, **options
+        waiting_shown_ms=1, step_started_ms=60_000, quarantine_alone=10_000, quarantine_pause=10_000, keep_ms=keep_ms
     )  # fmt: skip
     with asyncio.Runner() as runner:
         client = AsyncClient("memory://", settings=shown)
@@ -61,13 +64,15 @@ def _engines(**options: int) -> Iterator[Engine]:
 @pytest.fixture(scope="module")
 def keeping() -> Iterator[Engine]:
     """Waiting runs stay in memory."""
-    yield from _engines()
+    with engine(keep_ms=5_000) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
 def evicting() -> Iterator[Engine]:
     """Waiting runs are thrown away at once."""
-    yield from _engines(keep_ms=0)
+    with engine(keep_ms=0) as opened:
+        yield opened
 
 
 def names_waited_for(plan: Plan) -> list[str]:
@@ -92,11 +97,11 @@ async def _disturb(client: AsyncClient, run_id: str, drops: list[int]) -> None:
 
     A death without a death: what is not committed is gone, and all goes on from the history.
     """
-    engine: Any = await client.engine()
+    node: Any = await client.engine()
     for moves in drops:
         for _ in range(moves):
-            await engine.watchers.for_move(run_id)
-        session = engine.holder(run_id)
+            await node.watchers.for_move(run_id)
+        session = node.holder(run_id)
         if session is None:
             continue
         turn = session.held[run_id].turn
@@ -105,8 +110,8 @@ async def _disturb(client: AsyncClient, run_id: str, drops: list[int]) -> None:
         recorded = {event.step_id for event in events if event.event_type in OUTCOMES}
         before = len(begun.steps)
         _watched.append((run_id, before, recorded))
-        await engine.hand_back(Progress(run_id=run_id, turn=turn, events=[], mailbox_consumed=0, release=True))
-        engine.want_runs()
+        await node.hand_back(Progress(run_id=run_id, turn=turn, events=[], mailbox_consumed=0, release=True))
+        node.want_runs()
 
 
 _watched: Final[list[tuple[str, int, set[str | None]]]] = []
@@ -184,8 +189,8 @@ async def check_over(client: AsyncClient, run: Run[Any]) -> None:
 
 async def stored(client: AsyncClient, run_id: str) -> History:
     """Return a run as a worker would load it."""
-    engine: Any = await client.engine()
-    return (await engine.store.load([run_id]))[0]
+    node: Any = await client.engine()
+    return (await node.store.load([run_id]))[0]
 
 
 async def check_replay(history: History) -> None:
@@ -266,13 +271,13 @@ async def check_all(client: AsyncClient, plan: Sequence, pauses: list[int], drop
     unwatch()
 
 
-_pauses: Final = st.lists(st.integers(0, 20), min_size=1, max_size=5)
-_drops: Final = st.lists(st.integers(1, 4), max_size=4)
-_cuts: Final = st.lists(st.integers(2, 40), max_size=3)
+pauses_made_up: Final = st.lists(st.integers(0, 20), min_size=1, max_size=5)
+drops_made_up: Final = st.lists(st.integers(1, 4), max_size=4)
+cuts_made_up: Final = st.lists(st.integers(2, 40), max_size=3)
 
 
 @settings(max_examples=200)
-@given(plan=plans, pauses=_pauses, drops=_drops, cuts=_cuts)
+@given(plan=plans, pauses=pauses_made_up, drops=drops_made_up, cuts=cuts_made_up)
 def test_laws_hold_while_waiting_runs_are_kept(
     keeping: Engine, plan: Sequence, pauses: list[int], drops: list[int], cuts: list[int]
 ) -> None:
@@ -280,7 +285,7 @@ def test_laws_hold_while_waiting_runs_are_kept(
 
 
 @settings(max_examples=200)
-@given(plan=plans, pauses=_pauses, drops=_drops, cuts=_cuts)
+@given(plan=plans, pauses=pauses_made_up, drops=drops_made_up, cuts=cuts_made_up)
 def test_laws_hold_while_waiting_runs_are_evicted(
     evicting: Engine, plan: Sequence, pauses: list[int], drops: list[int], cuts: list[int]
 ) -> None:

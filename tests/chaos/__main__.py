@@ -1,0 +1,99 @@
+"""``python -m tests.chaos [--short] [--seed N]``: longer runs of the proofs, with real processes, and what was seen."""
+
+import argparse
+import asyncio
+import random
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final, NamedTuple
+
+from hypothesis import HealthCheck, given, seed, settings
+
+from tests.chaos.storm import Storm
+from tests.crash.test_sigkill import kill_at_random
+from tests.laws.plans import plans
+from tests.laws.test_laws import check_all, cuts_made_up, drops_made_up, engine, pauses_made_up
+from tests.powerloss.proof import LONG as LONG_POWER
+from tests.powerloss.proof import Form as PowerForm
+from tests.powerloss.proof import record_lives, sweep_lives
+from tests.powerloss.sweep import compile_library
+
+
+class Form(NamedTuple):
+    """How much of each."""
+
+    kills: int
+    killed_runs: int
+    storm_runs: int
+    storms: int
+    examples: int
+    power: PowerForm
+
+
+SHORT: Final = Form(10, 100, 150, 1, 500, PowerForm(count=12, torn=2, audit_every=200))
+LONG: Final = Form(100, 1_000, 600, 5, 20_000, LONG_POWER)
+
+
+def _kill(form: Form, number: int, folder: Path) -> str:
+    kills = asyncio.run(
+        kill_at_random(folder, random.Random(number), kills_wanted=form.kills, runs_wanted=form.killed_runs)
+    )  # fmt: skip
+    return f"{len(kills)} kills, at {len(set(kills))} kinds of places"
+
+
+def _storm(form: Form, number: int, folder: Path) -> str:
+    told: list[str] = []
+    for turn in range(form.storms):
+        part = folder / str(turn)
+        part.mkdir()
+        storm = Storm(part, random.Random(f"{number}/{turn}"), runs=form.storm_runs, workers=3)
+        asyncio.run(storm.blow())
+        told.append(", ".join(f"{name}: {count}" for name, count in sorted(storm.seen.items()) if count))
+        missing = [name for name in ("frozen", "killed", "stopped", "fenced", "reaped.runs") if not storm.seen[name]]
+        if missing:
+            told.append(f"    NOT TESTED, for it never happened: {', '.join(missing)}")
+    return "\n    ".join(told)
+
+
+def _laws(form: Form, number: int, folder: Path) -> str:
+    for keep_ms in (5_000, 0):
+        with engine(keep_ms=keep_ms) as (runner, client):
+
+            @seed(number)
+            @settings(
+                max_examples=form.examples, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+            )  # fmt: skip
+            @given(plan=plans, pauses=pauses_made_up, drops=drops_made_up, cuts=cuts_made_up)
+            def hold(plan, pauses, drops, cuts):  # type: ignore[no-untyped-def]
+                runner.run(check_all(client, plan, pauses, drops, cuts))
+
+            hold()
+    return f"{2 * form.examples} plans"
+
+
+def _power(form: Form, number: int, folder: Path) -> str:
+    scratch = folder.resolve()
+    record_lives(form.power, compile_library(scratch), scratch)
+    report = sweep_lives(form.power, scratch, seed=number).run()
+    assert not report.losses, "\n".join(map(str, report.losses))
+    return str(report)
+
+
+PROOFS: Final[dict[str, Callable[[Form, int, Path], str]]] = {"kill": _kill, "storm": _storm, "laws": _laws, "power": _power}
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--short", action="store_true", help="for a minute")
+    parser.add_argument("--seed", type=int, default=random.randrange(10_000), help="what chance brings (drawn)")
+    parser.add_argument("proofs", nargs="*", choices=[[], *PROOFS], help="which (all)")
+    told = parser.parse_args()
+    print(f"seed {told.seed}", flush=True)
+    for name in told.proofs or PROOFS:
+        began = time.monotonic()
+        with TemporaryDirectory() as place:
+            text = PROOFS[name](SHORT if told.short else LONG, told.seed, Path(place))
+        print(f"{name}: {text} ({time.monotonic() - began:.0f} s)", flush=True)
+    sys.exit(0)
