@@ -39,7 +39,7 @@ _ABOUT = "Durable workflows: they survive the processes that run them."
 app = App(name="stepwell", help=_ABOUT, version=_version, help_format="plaintext")
 for command in (run, trigger, runs, signal, worker, db, demo):
     app.command(command)
-app.register_install_completion_command()
+app.register_install_completion_command()  # pyright: ignore[reportUnknownMemberType] - its keywords are not typed there
 _YOUNG_OBJECTS: Final = 50_000
 
 
