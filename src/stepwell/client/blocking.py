@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Coroutine, Generator, Iterator, Sequence
+from concurrent.futures import Future
 from datetime import datetime
 from types import FrameType, TracebackType
 from typing import Any, Self, TypeVar, overload
@@ -31,9 +32,30 @@ class _Portal:
     def __init__(self) -> None:
         self._pid = os.getpid()
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="stepwell-client", daemon=True)
-        self._thread.start()
+        self._waiting: set[Future[Any]] = set()
+        self._asked_to_end: BaseException | None = None
         self._is_closed = False
+        self._thread = threading.Thread(target=self._serve, name="stepwell-client", daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                self._loop.run_forever()
+            except (KeyboardInterrupt, SystemExit) as error:
+                # A step asks the process to end, but this is not its main thread: whoever waits here, or comes next, is told.
+                # The loop goes on, so that what is held can be handed back.
+                self._asked_to_end = error
+                for future in list(self._waiting):
+                    future.cancel()
+            else:
+                return
+
+    def end_if_asked(self) -> None:
+        """Raise what a step has raised to end the process: ``SystemExit`` or ``KeyboardInterrupt``. Once."""
+        error, self._asked_to_end = self._asked_to_end, None
+        if error is not None:
+            raise error
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         try:
@@ -43,16 +65,21 @@ class _Portal:
                 raise StepwellError("the blocking Client would block the workflow's loop: use an AsyncClient in workflows")
             if self._is_closed:
                 raise UnavailableError("this client is closed")
-        except StepwellError:
+            self.end_if_asked()
+        except BaseException:
             work.close()
             raise
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        self._waiting.add(future)
         try:
             return future.result()
         except BaseException:
             # Also where the caller was interrupted: what it asked for is called off.
             future.cancel()
+            self.end_if_asked()
             raise
+        finally:
+            self._waiting.discard(future)
 
     def close(self) -> None:
         if not self._is_closed:
@@ -202,7 +229,7 @@ class Client:
             with self.worker(concurrency=concurrency):
                 # Short waits, because a signal handler of Python runs only between two instructions of the main thread.
                 while not stopped.wait(0.5):
-                    pass
+                    self._portal.end_if_asked()
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)

@@ -49,6 +49,10 @@ class Owner(Protocol):
         """The node was fenced: drop everything, come back under a new id."""
         ...
 
+    def stopped(self) -> None:
+        """Nothing will be committed any more, though nobody has closed the node: drop what is held."""
+        ...
+
     async def forgot(self) -> None:
         """A batch was applied, its results are lost: compare what the store says is owned with what is held."""
         ...
@@ -78,6 +82,7 @@ class Committer:
         self._settings = settings
         self._owner = owner
         self._queue: deque[_Item] = deque()
+        self._in_flight: list[_Entry] = []
         self._offered: deque[Held] = deque()
         self._between: list[tuple[Callable[[], Awaitable[Any]], asyncio.Future[Any]]] = []
         self._renewals: list[asyncio.Future[None]] = []
@@ -91,6 +96,7 @@ class Committer:
     def start(self) -> None:
         """Begin to commit."""
         self._task = self._loop.create_task(self._work(), name="stepwell-committer")
+        self._task.add_done_callback(self._stopped)
 
     async def close(self) -> None:
         """Commit what is there, and end."""
@@ -103,15 +109,27 @@ class Committer:
 
     async def abandon(self) -> None:
         """End at once; what is not committed is not."""
-        if self._task is not None:
-            self._task.cancel()
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+                await task
+        self._refuse_all()
+
+    def _stopped(self, task: "asyncio.Task[None]") -> None:
+        if self._task is task:
+            # Not by ``abandon``: a loop that comes to its end cancels all tasks at once. Who waits would wait for ever.
             self._task = None
-        for item in self._queue:
-            if not item.future.done():
-                item.future.set_exception(UnavailableError("the engine was closed"))
+            self._refuse_all()
+            self._owner.stopped()
+
+    def _refuse_all(self) -> None:
+        asked = [entry.future for entry in (*self._queue, *self._in_flight) if isinstance(entry, _Item)]
+        for future in (*asked, *self._renewals, *(future for _, future in self._between)):
+            if not future.done():
+                future.set_exception(UnavailableError("the engine was closed", outcome_known=False))
         self._queue.clear()
+        self._between, self._renewals = [], []
 
     @property
     def is_idle(self) -> bool:
@@ -129,12 +147,15 @@ class Committer:
         while len(self._queue) >= self._settings.queue_operations_max:
             self._space.clear()
             await self._space.wait()
-        if self._task is None:
-            raise UnavailableError("the engine is closed")
+        self._must_live()
         future: asyncio.Future[Any] = self._loop.create_future()
         self._queue.append(_Item(operation, future, self._loop.time() + self._settings.patience_ms / 1000))
         self._wake()
         return await future
+
+    def _must_live(self) -> None:
+        if self._task is None:
+            raise UnavailableError("the engine is closed")
 
     def offer(self, held: Held) -> None:
         """The run has progress to commit."""
@@ -143,6 +164,7 @@ class Committer:
 
     async def renew(self) -> None:
         """Return when a commit has renewed the lease."""
+        self._must_live()
         future: asyncio.Future[None] = self._loop.create_future()
         self._renewals.append(future)
         self._wake()
@@ -150,6 +172,7 @@ class Committer:
 
     async def between(self, question: Callable[[], Awaitable[T]]) -> T:
         """Ask the store while no batch is in flight, so that the answer fits what is held."""
+        self._must_live()
         future: asyncio.Future[T] = self._loop.create_future()
         self._between.append((question, future))
         self._wake()
@@ -157,7 +180,7 @@ class Committer:
 
     def _wake(self) -> None:
         idle = self._idle
-        if idle is not None:
+        if idle is not None and not idle.done():
             self._idle = None
             idle.set_result(None)
 
@@ -216,6 +239,7 @@ class Committer:
         return entries
 
     async def _commit_safely(self, entries: list[_Entry]) -> None:
+        self._in_flight = entries
         try:
             await self._commit(entries)
         except Exception as error:

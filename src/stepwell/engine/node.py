@@ -109,7 +109,7 @@ class Node:
         """Hand back what is held, and leave."""
         self._is_stopping = True
         for session in list(self.sessions):
-            await session.close()
+            await _quietly(session.close())
         await self._stop_loops()
         await self.committer.close()
         # A node that cannot say good-bye is found dead by its lock, which goes with the store.
@@ -239,6 +239,11 @@ class Node:
             session.interrupt_all("fenced")
         await self._enrol()
         self._spawn(self._bury_itself(old))
+
+    def stopped(self) -> None:
+        """See ``Owner.stopped``."""
+        for session in self.sessions:
+            session.interrupt_all("closed")
 
     async def _bury_itself(self, old: str) -> None:
         await self.submit(Bury(known_dead=[old], boot_ms=self.clock.boot_ms(), boot_id=boot_id()))

@@ -114,6 +114,10 @@ class LocalSession:
         left = list(self.held.values())
         for held in left:
             held.interrupt("closed")
-            await self._home.hand_back(Progress(run_id=held.run_id, turn=held.turn, events=[], mailbox_consumed=0, release=True))
-        self._home.ended(self)
+        try:
+            for held in left:
+                progress = Progress(run_id=held.run_id, turn=held.turn, events=[], mailbox_consumed=0, release=True)
+                await self._home.hand_back(progress)
+        finally:
+            self._home.ended(self)
         await asyncio.sleep(0)

@@ -86,7 +86,8 @@ class Execution:
 
     def start(self) -> None:
         """Run the workflow function, from the beginning, against the history."""
-        self._transcribe(self.assignment.messages)
+        if not self.closed:
+            self._transcribe(self.assignment.messages)
         if self.closed:
             return
         if self.deadline_ms is not None:
@@ -108,8 +109,9 @@ class Execution:
         try:
             output = await self._body(self)
             text = codec.encode(output, field="output", limit_bytes=self.host.payload_bytes_max, depth_max=self.host.depth_max)
-        except (KeyboardInterrupt, SystemExit):
-            raise
+        except (KeyboardInterrupt, SystemExit) as error:
+            self.host.leave(error)
+            return
         except BaseException as error:
             if self.tasks.is_thrown_away(error):
                 raise

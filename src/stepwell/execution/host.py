@@ -33,6 +33,10 @@ class Host(Protocol[E]):
 
     async def until_may_start(self) -> None: ...
 
+    def leave(self, error: BaseException) -> None:
+        """User code asks the process to end: hand back what is held, then raise this out of the loop."""
+        ...
+
     def rests(self, execution: E) -> bool:
         """The execution uses no room until it is woken. Returns whether there is memory to keep it."""
         ...

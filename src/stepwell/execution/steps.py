@@ -158,8 +158,6 @@ async def run_step(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]
                 result = await spec.fn(*args, **kwargs)
             else:
                 result = await _limited(spec, scope, args, kwargs, host.threads)
-        except (KeyboardInterrupt, SystemExit):
-            raise
         except BaseException as error:
             if _is_cancelled(error) or execution.tasks.is_thrown_away(error):
                 raise
@@ -185,6 +183,9 @@ async def run_step(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]
                 )
                 execution.record(NewEvent("step_completed", identity, spec.name, payload, at_ms), is_step_outcome=True)
                 return result if spec.returns is None and type(result) in _SCALARS else _decode(text, spec.returns)
+        if isinstance(failure, KeyboardInterrupt | SystemExit):
+            host.leave(failure)
+            await for_ever()
         # Outside of any `except`, so that what is raised here has no other context live than replayed.
         await _failed(spec, branch, scope, failure, happened=happened)
         attempt += 1

@@ -31,7 +31,7 @@ class Runner:
         self.payload_bytes_max = settings.payload_bytes_max
         self.keep_ms = settings.keep_ms
         self.shown_ms = settings.waiting_shown_ms
-        self.threads: Executor = ThreadPoolExecutor(min(concurrency, settings.threads_max), thread_name_prefix="stepwell-step")
+        self.threads: Executor = ThreadPoolExecutor(settings.threads_max, thread_name_prefix="stepwell-step")
         self.depth_max = settings.depth_max
         self.now_ms: Callable[[], int] = engine.now_ms
         self.may_start: Callable[[], bool]
@@ -48,6 +48,8 @@ class Runner:
         self._started_after_ms = settings.step_started_ms
         self._sweep: asyncio.TimerHandle | None = None
         self._is_draining = False
+        self._is_closed = False
+        self._leaving: asyncio.Task[None] | None = None
         self._empty = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._unwatch = tasks.watch(self._loop)
@@ -68,8 +70,13 @@ class Runner:
         """Execute a run."""
         workflow = self._workflows[assignment.workflow, assignment.version]
         execution = Execution(assignment, workflow.execute, self)
-        self._active.add(execution)
-        execution.start()
+        if len(self._active) < self._concurrency:
+            self._active.add(execution)
+            execution.start()
+        else:
+            # A run that woke while this one was being claimed has taken the room.
+            self._kept.add(execution)
+            self._waking.append((execution, execution.start))
         if self._sweep is None:
             self._sweep = self._loop.call_later(self._started_after_ms / 2000, self._look_at_bodies)
         return execution
@@ -134,6 +141,22 @@ class Runner:
 
     # -- ending
 
+    def leave(self, error: BaseException) -> None:
+        """See ``Host.leave``."""
+        if self._leaving is None:
+            self._leaving = self._loop.create_task(self._leave(error))
+
+    async def _leave(self, error: BaseException) -> None:
+        def end_the_loop() -> None:
+            raise error
+
+        try:
+            await self.drain(0)
+        finally:
+            # From here it goes through the loop and out of whatever runs it. From the task of the step it would have, too, but
+            # then the tasks by which its run is handed back are cancelled with all others.
+            self._loop.call_soon(end_the_loop)
+
     async def drain(self, timeout_s: float) -> None:
         """Take no more runs, let running bodies finish within the timeout, hand the rest back at once."""
         self._is_draining = True
@@ -161,8 +184,13 @@ class Runner:
     async def close(self) -> None:
         """End now; what is held is handed back without being recorded further."""
         self._is_draining = True
+        if self._is_closed:
+            return
+        self._is_closed = True
         if self._sweep is not None:
             self._sweep.cancel()
-        await self.session.close()
-        self._unwatch()
-        self.threads.shutdown(wait=False, cancel_futures=True)
+        try:
+            await self.session.close()
+        finally:
+            self._unwatch()
+            self.threads.shutdown(wait=False, cancel_futures=True)

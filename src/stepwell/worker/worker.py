@@ -71,7 +71,8 @@ class WorkflowWorker:
     async def run(self) -> None:
         """Start everything, until SIGINT or SIGTERM; drain; return. Signal handlers are installed meanwhile."""
         loop, stopped = asyncio.get_running_loop(), asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in before:
             with contextlib.suppress(NotImplementedError):
                 loop.add_signal_handler(number, stopped.set)
         try:
@@ -80,9 +81,11 @@ class WorkflowWorker:
             await stopped.wait()
             _log.info("stopping: running steps may finish within %g s", self._drain_s)
         finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number, handler in before.items():
                 with contextlib.suppress(NotImplementedError):
                     loop.remove_signal_handler(number)
+                    # The loop puts Python's default there, which is not what asyncio.run had installed.
+                    signal.signal(number, handler if handler is not None else signal.SIG_DFL)
             await self.stop()
 
     async def __aenter__(self) -> Self:
