@@ -96,7 +96,7 @@ async def test_a_bare_number_is_milliseconds_from_1000_upward_and_seconds_below(
 @either
 async def test_sleep_until_a_time(client: AsyncClient):
     # promise 7
-    when = dt.datetime.now(dt.timezone(dt.timedelta(hours=5))) + dt.timedelta(milliseconds=80)
+    when = dt.datetime.now(dt.timezone(dt.timedelta(hours=5))) + dt.timedelta(milliseconds=700)
 
     @workflow("sleep-until")
     async def wf(ctx):
