@@ -182,6 +182,25 @@ async def test_runs_that_wait_hold_up_nobody_even_where_one_executes_at_a_time(c
     assert peak == 1
 
 
+@pytest.mark.parametrize("settings", [Settings(poll_ms=3_600_000)], ids=["no polls"])
+async def test_runs_that_queue_up_start_as_soon_as_there_is_room(client: AsyncClient):
+    # promise 13
+    gate = Gate()
+
+    @workflow("worker-queue")
+    async def wf(ctx, input):
+        if input == 0:
+            await step("gate", gate)()
+        return input
+
+    async with client.worker(wf, concurrency=1):
+        runs = [await client.workflow.trigger(wf, 0)]
+        await gate.entered.wait()
+        runs += [await client.workflow.trigger(wf, number) for number in range(1, 10)]
+        gate.release.set()
+        assert [await client.workflow.result(run, PATIENCE_S) for run in runs] == list(range(10))
+
+
 async def test_a_run_that_wakes_waits_for_room(client: AsyncClient):
     gate = Gate()
 

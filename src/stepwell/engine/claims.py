@@ -55,6 +55,9 @@ class Claims(Loop):
         """Claim for every session with room until nothing is due; return how many runs were taken."""
         taken = 0
         for session in list(self._node.sessions):
+            if session.room() <= 0:
+                # What made us look is still there when there is room: that is the time to look again, not the next poll.
+                session.has_backlog = True
             while (room := min(session.room(), _AT_ONCE)) > 0:
                 session.reserved += room
                 try:
