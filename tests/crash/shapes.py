@@ -552,7 +552,7 @@ async def too_many_events(ctx: Context) -> None:
         done = await step("more", effect)(done)
 
 
-@shape("ExecutionTimeoutError: the run's execution timeout is over", "ExecutionTimeoutError: execution timeout of 150 ms is over",
+@shape("ExecutionTimeoutError: execution timeout of 150 ms is over",
        status="failed", execution_timeout=150)  # fmt: skip
 async def too_slow(ctx: Context) -> None:
     """A deadline that holds whoever executes the run."""

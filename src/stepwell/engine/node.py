@@ -203,7 +203,15 @@ class Node:
 
     def drop(self, run_id: str, turn: int) -> None:
         """Hand back a run that was claimed and will not be executed here."""
-        self._spawn(self.hand_back(Progress(run_id=run_id, turn=turn, events=[], mailbox_consumed=0, release=True)))
+        self._spawn(self._drop(Progress(run_id=run_id, turn=turn, events=[], mailbox_consumed=0, release=True)))
+
+    async def _drop(self, progress: Progress) -> None:
+        await self.hand_back(progress)
+        self.want_runs()
+
+    def compare(self) -> None:
+        """Compare what the store says is owned with what is held."""
+        self._spawn(self.committer.between(self.forgot))
 
     def fence(self) -> object:
         """Return what changes when this node comes back under a new identity."""
@@ -330,4 +338,4 @@ async def _quietly(work: Any) -> None:
     try:
         await work
     except StepwellError as error:
-        _log.warning("%s", error)
+        _log.info("left undone: %s", error)

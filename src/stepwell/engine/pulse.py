@@ -1,7 +1,7 @@
 """The one combined question that a node asks its store, and what follows from the answer."""
 
 import asyncio
-from typing import Protocol
+from typing import Final, Protocol
 
 from stepwell.engine.loop import Loop
 from stepwell.engine.reaper import Reaper
@@ -9,6 +9,9 @@ from stepwell.engine.timers import Timers
 from stepwell.failpoints import counters
 from stepwell.settings import Settings
 from stepwell.store.base import Store
+
+_COMPARE_EVERY: Final = 8
+"""At each so many turns the node compares what it owns with what it holds: an answer may have gone missing."""
 
 
 class Asking(Protocol):
@@ -30,6 +33,10 @@ class Asking(Protocol):
 
     def mailed(self, run_id: str) -> None: ...
 
+    def compare(self) -> None:
+        """Compare what the store says is owned with what is held."""
+        ...
+
     async def renew(self) -> None: ...
 
 
@@ -40,6 +47,7 @@ class Pulse(Loop):
         super().__init__(node.settings.poll_ms)
         self._node = node
         self._soon: asyncio.TimerHandle | None = None
+        self._turn = 0
 
     def kick_within(self, ms: int) -> None:
         """Tick within this time; asked for often, once."""
@@ -49,6 +57,11 @@ class Pulse(Loop):
     async def tick(self) -> None:
         """Ask, and pass on what there is to do."""
         node, self._soon = self._node, None
+        self._turn += 1
+        if self._turn % _COMPARE_EVERY == 0:
+            # Instead of the question, so that a node at rest asks no more often for it.
+            node.compare()
+            return
         identity = node.fence()
         poll = await node.store.poll(node.node_id, node.known_workflows())
         if node.fence() is not identity:

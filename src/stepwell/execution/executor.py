@@ -145,7 +145,8 @@ class Execution:
             self._finish(_FAILED, "run_failed", failure_payload(describe(error)))
 
     def _deadline_passed(self) -> None:
-        self.break_circuit(ExecutionTimeoutError("the run's execution timeout is over"))
+        had_ms = (self.deadline_ms or 0) - self.assignment.started_at_ms
+        self.break_circuit(ExecutionTimeoutError(f"execution timeout of {had_ms} ms is over"))
 
     def misfit(self, *, recorded: str, asked: str, line: str) -> None:
         """The code does not fit the history: write nothing, let go of the run, to be tried again later."""
