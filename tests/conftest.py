@@ -7,6 +7,9 @@ import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import HealthCheck, settings
 
+# The engine is loaded with the first client, which may be made on a loop that is watched: here it is loaded before.
+import stepwell.engine.embedded
+import stepwell.store.sqlite  # noqa: F401
 from stepwell import failpoints
 
 # How long an example takes depends on who else uses the machine; it says nothing about the code.

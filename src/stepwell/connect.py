@@ -6,10 +6,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from stepwell.clock import Clock
 from stepwell.engine.api import Engine
-from stepwell.engine.embedded import EmbeddedEngine
 from stepwell.errors import ValidationError
 from stepwell.settings import Settings, url_from_environment
-from stepwell.store.sqlite import SqliteStore
 
 DEFAULT_URL: Final = "sqlite:///.stepwell/stepwell.db"
 _FORMS: Final = "sqlite:///relative.db, sqlite:////absolute.db, memory://"
@@ -29,13 +27,19 @@ def connect(url: str | None, *, clock: Clock | None = None, settings: Settings |
     clock = clock or Clock()
     settings = settings or Settings.from_environment()
     if text == "memory://":
-        return EmbeddedEngine(SqliteStore(None, clock=clock, settings=settings), clock=clock, settings=settings)
+        return _embedded(None, clock, settings)
     if parts.scheme == "sqlite":
-        return EmbeddedEngine(
-            SqliteStore(_path(text, parts.path, parts.netloc), clock=clock, settings=settings), clock=clock, settings=settings
-        )
+        return _embedded(_path(text, parts.path, parts.netloc), clock, settings)
     shown = f"{parts.scheme}://..." if parts.scheme else repr(text[:80])
     raise ValidationError(f"url must be one of {_FORMS}; not {shown}", field="url")
+
+
+def _embedded(path: Path | None, clock: Clock, settings: Settings) -> Engine:
+    # Here, so that `import stepwell` does not load a third more for those who only define workflows.
+    from stepwell.engine.embedded import EmbeddedEngine
+    from stepwell.store.sqlite import SqliteStore
+
+    return EmbeddedEngine(SqliteStore(path, clock=clock, settings=settings), clock=clock, settings=settings)
 
 
 def find_file(url: str | None) -> Path | None:

@@ -131,11 +131,6 @@ class Committer:
         self._queue.clear()
         self._between, self._renewals = [], []
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing is being committed and nothing waits to be."""
-        return self._idle is not None
-
     # -- what comes in
 
     async def submit(self, operation: Operation) -> Any:
@@ -193,10 +188,11 @@ class Committer:
             batch = self._gather()
             if batch:
                 await self._commit_safely(batch)
-                # Whoever was waiting for this commit has its say first, and a workflow that this wakes, so that what they
-                # do next is in the next batch. Two turns of the loop are enough for a signal to reach the end of its run.
+                # Who waited for this has its say first, so that what it does next is in the next batch; a client twice,
+                # because its signal reaches the end of a run in a second turn of the loop.
                 await asyncio.sleep(0)
-                await asyncio.sleep(0)
+                if any(isinstance(entry, _Item) for entry in batch):
+                    await asyncio.sleep(0)
             elif self._renewals:
                 await self._commit_safely([])
             elif not self._between:
@@ -255,6 +251,8 @@ class Committer:
                     entry.future.set_exception(UnavailableError(f"the commit failed: {error}", outcome_known=False))
             await asyncio.sleep(_BACKOFF_MS[-1] / 1000)
             await self._until_done(self._owner.forgot)
+        finally:
+            self._in_flight = []
 
     async def _until_done(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do what must be done before the next batch, as often as the store makes it necessary."""
@@ -396,4 +394,4 @@ class Committer:
 
 
 async def _nothing() -> None:
-    """Ask nothing: it is the waiting that counts."""
+    """It is the waiting that counts."""
