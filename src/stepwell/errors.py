@@ -3,6 +3,7 @@
 It knows nothing of stores, servers or workers. Data is carried as attributes; the text is for people.
 """
 
+import builtins
 from typing import Any, ClassVar
 
 
@@ -268,6 +269,14 @@ class NonRetryableError(StepwellError):
     """Raised by users in a step: do not try again, whatever ``retries`` says."""
 
     code = "non_retryable"
+
+
+def kinds_of(name: str) -> tuple[str, ...]:
+    """Return the names of a recorded class and of all it derives from, as far as it is built in or one of these; else itself."""
+    kind = globals().get(name.removeprefix(f"{__name__}."), getattr(builtins, name, None))
+    if isinstance(kind, type) and issubclass(kind, BaseException):
+        return tuple(qualified_name(each) for each in kind.__mro__ if each is not object)
+    return (name,)
 
 
 def qualified_name(kind: type[BaseException]) -> str:

@@ -54,7 +54,7 @@ async def demo(*, data: Path = Path(".stepwell"), store: str | None = None, json
 
 def _made(data: Path) -> Path:
     try:
-        data.mkdir(parents=True, exist_ok=True)
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"--data: cannot make the folder {str(data)!r}: {error.strerror}") from None
     return data.resolve()

@@ -14,7 +14,7 @@ from stepwell.checks import check_int, check_run_id
 from stepwell.client.requests import LIST_MAX, event_type, new_id, run_filter, signal_request, trigger_request
 from stepwell.durations import Duration, parse_ms
 from stepwell.engine.api import Engine
-from stepwell.errors import RunCancelled, RunFailed, StepwellError, ValidationError
+from stepwell.errors import RunCancelled, RunFailed, StepwellError, ValidationError, kinds_of
 from stepwell.execution.branch import StepScope, current
 from stepwell.execution.here import branch_here
 from stepwell.execution.steps import RetryPolicy, StepSpec, run_step
@@ -299,9 +299,8 @@ def output_of(run: Run[Any]) -> Any:
         raise RunCancelled(f"run {run.run_id!r} was cancelled{reason}", reason=run.cancel_reason, run=run)
     details = run.error_details
     kind, message = (details.type, details.message) if details is not None else ("unknown", run.error or "")
-    raise RunFailed(
-        f"run {run.run_id!r} of {run.workflow_name!r} failed: {run.error}", type=kind, message=message, run=run, kinds=(kind,)
-    )
+    text = f"run {run.run_id!r} of {run.workflow_name!r} failed: {run.error}"
+    raise RunFailed(text, type=kind, message=message, run=run, kinds=kinds_of(kind))
 
 
 def _derived(scope: StepScope) -> str:
