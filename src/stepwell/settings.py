@@ -79,11 +79,6 @@ def url_from_environment() -> str | None:
     return os.environ.get("STEPWELL_URL") or None
 
 
-def api_key_from_environment() -> str | None:
-    """Return ``STEPWELL_API_KEY``."""
-    return os.environ.get("STEPWELL_API_KEY") or None
-
-
 def failpoints_from_environment() -> str:
     """Return ``STEPWELL_FAILPOINTS``: where to die, for tests."""
     return os.environ.get("STEPWELL_FAILPOINTS", "")

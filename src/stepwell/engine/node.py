@@ -197,16 +197,16 @@ class Node:
         """Commit an operation and return its result."""
         return await self.committer.submit(operation)
 
-    async def hand_back(self, progress: Progress) -> None:
-        """Give up a run that no executor holds any more."""
-        await self.committer.submit(progress)
+    async def hand_back(self, run_id: str, turn: int) -> None:
+        """Give up a run that no executor holds any more: it is due at once."""
+        await self.submit(Progress(run_id=run_id, turn=turn, events=[], mailbox_consumed=0, release=True))
 
     def drop(self, run_id: str, turn: int) -> None:
         """Hand back a run that was claimed and will not be executed here."""
-        self._spawn(self._drop(Progress(run_id=run_id, turn=turn, events=[], mailbox_consumed=0, release=True)))
+        self._spawn(self._drop(run_id, turn))
 
-    async def _drop(self, progress: Progress) -> None:
-        await self.hand_back(progress)
+    async def _drop(self, run_id: str, turn: int) -> None:
+        await self.hand_back(run_id, turn)
         self.want_runs()
 
     def compare(self) -> None:

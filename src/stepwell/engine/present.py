@@ -89,14 +89,11 @@ def _failure(final: StoredEvent | None) -> tuple[str | None, ErrorDetails | None
         record = recorded_failure(final.payload)
     except msgspec.MsgspecError:
         return "unreadable error", None
-    where = f"step {record.step!r}: " if record.step else ""
+    where = f" (in step {record.step!r})" if record.step else ""
     details = ErrorDetails(
         type=record.type, message=record.message, step=record.step, attempts=record.attempts, traceback=record.traceback
     )
-    return (
-        f"{where}{record.type}: {record.message}" if not where else f"{record.type}: {record.message} (in {where.rstrip(': ')})",
-        details,
-    )
+    return f"{record.type}: {record.message}{where}", details
 
 
 def event_of(run_id: str, event: StoredEvent) -> Event:

@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 from stepwell.clock import Clock
 from stepwell.engine.api import Worker
-from stepwell.progress import Assignment, Held, Message, Progress
+from stepwell.progress import Assignment, Held, Message
 from stepwell.store.base import Store
 
 _MARGIN_MS: Final = 250
@@ -28,7 +28,7 @@ class Home(Protocol):
 
     async def renew(self) -> None: ...
 
-    async def hand_back(self, progress: Progress) -> None: ...
+    async def hand_back(self, run_id: str, turn: int) -> None: ...
 
     def ended(self, session: "LocalSession") -> None: ...
 
@@ -116,8 +116,7 @@ class LocalSession:
             held.interrupt("closed")
         try:
             for held in left:
-                progress = Progress(run_id=held.run_id, turn=held.turn, events=[], mailbox_consumed=0, release=True)
-                await self._home.hand_back(progress)
+                await self._home.hand_back(held.run_id, held.turn)
         finally:
             self._home.ended(self)
         await asyncio.sleep(0)

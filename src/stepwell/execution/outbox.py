@@ -27,11 +27,6 @@ class Outbox:
         self._committing_barriers: list[asyncio.Future[None]] = []
 
     @property
-    def is_clean(self) -> bool:
-        """Whether everything is committed."""
-        return not self.events and not self.is_committing
-
-    @property
     def count(self) -> int:
         """How many events are not known to be committed."""
         return len(self.events) + self.committing_count

@@ -164,12 +164,6 @@ class Rest:
             alarm.cancel()
         self._alarms = []
 
-    def evict(self) -> bool:
-        """Let go of the run now, if it rests; tell whether it does."""
-        if self.is_resting:
-            self._evict()
-        return self.is_resting
-
     def _evict(self) -> None:
         self._evicts = True
         self._run.offer()
