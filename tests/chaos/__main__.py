@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import faulthandler
 import random
 import sys
 import time
@@ -32,6 +33,9 @@ class Form(NamedTuple):
     examples: int
     power: PowerForm
 
+
+HANGS_S: Final = {True: 300, False: 4 * 3600}
+"""A proof that takes longer hangs: it shows where, and ends the process. By whether it is the short form."""
 
 SHORT: Final = Form(10, 100, 150, 1, 500, PowerForm(count=12, torn=2, audit_every=200))
 LONG: Final = Form(100, 1_000, 600, 5, 20_000, LONG_POWER)
@@ -93,7 +97,9 @@ if __name__ == "__main__":
     print(f"seed {told.seed}", flush=True)
     for name in told.proofs or PROOFS:
         began = time.monotonic()
+        faulthandler.dump_traceback_later(HANGS_S[told.short], exit=True)
         with TemporaryDirectory() as place:
             text = PROOFS[name](SHORT if told.short else LONG, told.seed, Path(place))
         print(f"{name}: {text} ({time.monotonic() - began:.0f} s)", flush=True)
+    faulthandler.cancel_dump_traceback_later()
     sys.exit(0)

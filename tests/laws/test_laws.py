@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from stepwell import AsyncClient, ConflictError, Run, Settings, WorkflowWorker
 from stepwell.engine.claims import assignment_of
 from stepwell.execution import tasks
-from stepwell.progress import Message, Progress, StoredEvent
+from stepwell.progress import Message, StoredEvent
 from stepwell.store.base import History
 from tests.laws.instant import HANGS_S, Instant, new_events
 from tests.laws.plans import (
@@ -110,7 +110,7 @@ async def _disturb(client: AsyncClient, run_id: str, drops: list[int]) -> None:
         recorded = {event.step_id for event in events if event.event_type in OUTCOMES}
         before = len(begun.steps)
         _watched.append((run_id, before, recorded))
-        await node.hand_back(Progress(run_id=run_id, turn=turn, events=[], mailbox_consumed=0, release=True))
+        await node.hand_back(run_id, turn)
         node.want_runs()
 
 
@@ -126,12 +126,20 @@ async def carry_out(client: AsyncClient, plan: Sequence, pauses: list[int], drop
     await client.workflow.trigger(law, msgspec.to_builtins(plan), run_id=run_id)
     disturbing = asyncio.create_task(_disturb(client, run_id, drops))
     sending = asyncio.create_task(_send(client, run_id, plan, pauses))
-    run = await client.workflow.wait(run_id, timeout=HANGS_S)
-    disturbing.cancel()
-    await asyncio.gather(sending, disturbing, return_exceptions=True)
-    if not sending.cancelled() and (error := sending.exception()) is not None:
-        raise error
-    return run
+    waiting = asyncio.create_task(client.workflow.wait(run_id, timeout=HANGS_S))
+    try:
+        # what goes wrong while sending or disturbing is told at once, not by a run that then hangs
+        helping = {sending, disturbing}
+        while helping and not waiting.done():
+            done, _ = await asyncio.wait({waiting, *helping}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done & helping:
+                task.result()
+            helping -= done
+        return await waiting
+    finally:
+        for task in (sending, disturbing, waiting):
+            task.cancel()
+        await asyncio.gather(sending, disturbing, waiting, return_exceptions=True)
 
 
 def check_end(plan: Sequence, run: Run[Any]) -> None:
