@@ -97,6 +97,10 @@ class Progress(msgspec.Struct, kw_only=True, gc=False):
     quiet: Sequence[NewEvent] = ()
     has_outcome: bool = False
     """Whether a step's outcome is among the events: it proves that the run does not just kill its workers."""
+    undo: int = 0
+    """How many steps with a compensation are completed by the events."""
+    awaits: Sequence[str] = ()
+    """Runs whose end this run is to be told of, by a message of kind ``run``; at once for those that are over."""
     waiting: Waiting | None = None
     """Shown while the run is kept."""
     suspend: Waiting | None = None

@@ -19,6 +19,7 @@ _THREADS: Final = ThreadPoolExecutor(1)
 class Instant:
     """Executes one run, from its history on; remembers all that it had to record."""
 
+    flows: Any = None
     threads: Executor = _THREADS
     payload_bytes_max = 1 << 20
     depth_max = 100

@@ -71,7 +71,7 @@ class Node:
         )
 
     async def commit(self, *operations: Operation) -> list[Result]:
-        results = await self.store.commit(self.batch(*operations))
+        results = (await self.store.commit(self.batch(*operations))).results
         self.number += 1
         return results
 

@@ -16,6 +16,7 @@ from stepwell.execution import waits
 from stepwell.execution.executor import Execution, Here
 from stepwell.execution.here import branch_here
 from stepwell.execution.identity import derived_int, derived_random
+from stepwell.model import Run
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -105,6 +106,35 @@ class Context:
         here = self._here("wait_for_signal")
         timeout_ms = None if timeout is None else parse_ms(timeout, bare="specification", field="timeout")
         return codec.decode(await waits.wait_for_signal(here, check_name(name, "signal name"), timeout_ms), type)
+
+    async def start_child(self, workflow: Any, input: Any = None, **options: Any) -> Run[Any]:
+        """Trigger a run whose parent is this one; do not wait for it. It goes on when this run ends first.
+
+        Args:
+            workflow: Its name, or the ``Workflow``.
+            options: Those of ``client.workflow.trigger``.
+        """
+        self._here("start_child")
+        return await self._execution.host.flows.trigger(workflow, input, parent_run_id=self.run_id, **options)
+
+    async def run_child(self, workflow: Any, input: Any = None, *, timeout: Duration | None = None, **options: Any) -> Any:
+        """Trigger a run whose parent is this one, wait for it durably, and return its output.
+
+        Args:
+            timeout: How long to wait (for ever). A bare number is seconds. The child goes on.
+            options: Those of ``client.workflow.trigger``.
+
+        Raises:
+            ChildFailed: It failed, or was cancelled.
+            TimeoutError: It is not over in time.
+        """
+        child = await self.start_child(workflow, input, **options)
+        return await self._execution.host.flows.result(child, timeout)
+
+    async def emit(self, event_type: str, payload: Any = None) -> None:
+        """Append an event of your own to this run's history. It counts toward ``max_events``."""
+        self._here("emit")
+        await self._execution.host.flows.emit_event(self.run_id, event_type, payload)
 
     def now(self) -> datetime:
         """Return the recorded time at which this branch's latest operation ended. Costs no event."""

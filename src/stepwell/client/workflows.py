@@ -8,22 +8,49 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, Final, Protocol, TypeVar, overload
 
+import msgspec
+
 from stepwell import codec
 from stepwell.authoring.workflow import Workflow
 from stepwell.checks import check_int, check_run_id
 from stepwell.client.requests import LIST_MAX, event_type, new_id, run_filter, signal_request, trigger_request
 from stepwell.durations import Duration, parse_ms
 from stepwell.engine.api import Engine
-from stepwell.errors import RunCancelled, RunFailed, StepwellError, ValidationError, kinds_of
+from stepwell.errors import (
+    ChildFailed,
+    NotFoundError,
+    RunCancelled,
+    RunFailed,
+    StepwellError,
+    ValidationError,
+    kinds_of,
+    qualified_name,
+)
 from stepwell.execution.branch import StepScope, current
+from stepwell.execution.executor import Here
 from stepwell.execution.here import branch_here
 from stepwell.execution.steps import RetryPolicy, StepSpec, run_step
+from stepwell.execution.waits import TimedOut, wait_for_run
 from stepwell.model import Event, Page, Run, Stats, Status
 
 I = TypeVar("I")  # noqa: E741
 R = TypeVar("R")
 T = TypeVar("T")
 _PLAIN: Final = RetryPolicy()
+
+
+class _Final(msgspec.Struct):
+    output: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Ending(msgspec.Struct):
+    """What a run is told of the end of another."""
+
+    status: str = "missing"
+    final: _Final = msgspec.field(default_factory=_Final)
+
+
+_ending: Final = msgspec.json.Decoder(_Ending).decode
 
 
 class EngineHolder(Protocol):
@@ -157,8 +184,24 @@ class AsyncWorkflows:
         Raises:
             TimeoutError: It is not over by then. NotFoundError: there is no such run.
         """
+        check_run_id(run_id)
         timeout_s = None if timeout is None else parse_ms(timeout, bare="s", field="timeout") / 1000
-        return await self._recorded("wait", self._wait, check_run_id(run_id), timeout_s)
+        here = branch_here()
+        if here is None:
+            return await self._wait(run_id, timeout_s)
+        await self._until_over(here, run_id, timeout_s)
+        return await self._recorded("wait", self._wait, run_id, None)
+
+    async def _until_over(self, here: Here, run_id: str, timeout_s: float | None) -> _Ending:
+        """Wait durably: the run of the workflow that calls this holds nothing meanwhile."""
+        try:
+            answer = await wait_for_run(here, run_id, None if timeout_s is None else int(timeout_s * 1000))
+        except TimedOut:
+            raise TimeoutError(f"run {run_id!r} is not over after {timeout_s:g} s") from None
+        ending = _ending(answer.payload)
+        if ending.status == "missing":
+            raise NotFoundError(f"there is no run {run_id!r}")
+        return ending
 
     async def _wait(self, run_id: str, timeout_s: float | None) -> Run[Any]:
         engine = await self._client.engine()
@@ -171,10 +214,20 @@ class AsyncWorkflows:
         """Return the output of a run once it is over. A bare ``timeout`` is seconds.
 
         Raises:
-            RunFailed: It failed. RunCancelled: it was cancelled. Both carry the ``run``.
+            RunFailed: It failed. RunCancelled: it was cancelled. Both carry the ``run``. In a workflow, ``ChildFailed`` for
+                both where the run is its child.
             TimeoutError: It is not over by then.
         """
-        return output_of(await self.wait(run_id.run_id if isinstance(run_id, Run) else run_id, timeout))
+        run_id = check_run_id(run_id.run_id if isinstance(run_id, Run) else run_id)
+        here = branch_here()
+        if here is None:
+            return output_of(await self.wait(run_id, timeout))
+        timeout_s = None if timeout is None else parse_ms(timeout, bare="s", field="timeout") / 1000
+        ending = await self._until_over(here, run_id, timeout_s)
+        if ending.status == "completed":
+            return codec.decode(bytes(ending.final.output).decode())
+        run = await self._recorded("wait", self._wait, run_id, None)
+        return output_of(run, parent_run_id=here.execution.run_id)
 
     async def get_events(self, run_id: str, after: int | None = None, limit: int | None = None) -> list[Event]:
         """Return the history of a run in order: what comes after event number ``after``, ``limit`` of it (all)."""
@@ -286,14 +339,16 @@ class AsyncWorkflows:
         return await stats()
 
 
-def output_of(run: Run[Any]) -> Any:
+def output_of(run: Run[Any], *, parent_run_id: str = "") -> Any:
     """Return the output of a run that is over.
 
     Raises:
-        RunFailed, RunCancelled: It has none.
+        RunFailed, RunCancelled: It has none. ``ChildFailed`` for both, if its parent asks.
     """
     if run.status == "completed":
         return run.output
+    if run.parent_run_id is not None and run.parent_run_id == parent_run_id:
+        raise _child_failed(run)
     if run.status == "cancelled":
         reason = f": {run.cancel_reason}" if run.cancel_reason else ""
         raise RunCancelled(f"run {run.run_id!r} was cancelled{reason}", reason=run.cancel_reason, run=run)
@@ -301,6 +356,18 @@ def output_of(run: Run[Any]) -> Any:
     kind, message = (details.type, details.message) if details is not None else ("unknown", run.error or "")
     text = f"run {run.run_id!r} of {run.workflow_name!r} failed: {run.error}"
     raise RunFailed(text, type=kind, message=message, run=run, kinds=kinds_of(kind))
+
+
+def _child_failed(run: Run[Any]) -> ChildFailed:
+    what = f"child {run.run_id!r} of {run.workflow_name!r}"
+    if run.status == "cancelled":
+        reason = f": {run.cancel_reason}" if run.cancel_reason else ""
+        kind, message, text = qualified_name(RunCancelled), f"it was cancelled{reason}", f"{what} was cancelled{reason}"
+    else:
+        details = run.error_details
+        kind, message = (details.type, details.message) if details is not None else ("unknown", run.error or "")
+        text = f"{what} failed: {run.error}"
+    return ChildFailed(text, type=kind, message=message, run=run, kinds=kinds_of(kind))
 
 
 def _derived(scope: StepScope) -> str:

@@ -21,6 +21,7 @@ from stepwell.store.base import (
     BatchState,
     Claim,
     Claimed,
+    Committed,
     DataRefused,
     NotApplied,
     Operation,
@@ -43,6 +44,10 @@ class Owner(Protocol):
 
     def recorded(self, held: Held, progress: Progress, outcome: Recorded | Refused) -> None:
         """A run's progress was settled."""
+        ...
+
+    def moved_others(self, committed: Committed) -> None:
+        """A batch has moved runs that none of its operations names."""
         ...
 
     async def reborn(self) -> None:
@@ -283,14 +288,11 @@ class Committer:
 
     async def _commit_once(self, entries: list[_Entry]) -> None:
         batch = Batch(
-            node_id=self._owner.node_id,
-            number=self.number,
-            batch_id=secrets.token_hex(8),
-            lease_ms=self._owner.lease_ms(),
+            node_id=self._owner.node_id, number=self.number, batch_id=secrets.token_hex(8), lease_ms=self._owner.lease_ms(),
             operations=[entry.operation if isinstance(entry, _Item) else entry[1] for entry in entries],
-        )
+        )  # fmt: skip
         try:
-            results = await self._store.commit(batch)
+            committed = await self._store.commit(batch)
         except OutcomeUnknown as error:
             counters["commit.outcome_unknown"] += 1
             _log.warning("the outcome of a commit is not known, asking: %s", error)
@@ -304,7 +306,8 @@ class Committer:
             await self._halve(entries, error)
             return
         self.number += 1
-        self._hand_out(entries, results)
+        self._hand_out(entries, committed.results)
+        self._owner.moved_others(committed)
 
     def _hand_out(self, entries: list[_Entry], results: list[Result]) -> None:
         renewals, self._renewals = self._renewals, []

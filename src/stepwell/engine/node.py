@@ -28,7 +28,7 @@ from stepwell.errors import ForkedClientError, StepwellError, UnavailableError
 from stepwell.failpoints import counters
 from stepwell.progress import Held, Message, Progress, Recorded, Refused
 from stepwell.settings import Settings
-from stepwell.store.base import Bury, NotApplied, Operation, Store
+from stepwell.store.base import Bury, Committed, NotApplied, Operation, Store
 
 _log: Final = logging.getLogger("stepwell.engine")
 _AGAIN_S: Final = 0.02
@@ -238,6 +238,15 @@ class Node:
             self.timers.at(held.deadline_ms)
         elif progress.release:
             self.want_runs()
+
+    def moved_others(self, committed: Committed) -> None:
+        """See ``Owner.moved_others``."""
+        if not (committed.mailed or committed.ended):
+            return
+        self.taken_away(committed.ended, is_over=True)
+        for run_id in committed.mailed:
+            self.mailed(run_id)
+        self.want_runs()
 
     async def reborn(self) -> None:
         """See ``Owner.reborn``."""

@@ -21,7 +21,7 @@ from stepwell.errors import CircuitBreakerError, ExecutionTimeoutError
 from stepwell.execution.branch import Branch
 from stepwell.execution.call import describe
 from stepwell.execution.failures import failure_payload, max_events_error, misfit_delay_ms, misfit_text
-from stepwell.execution.history import History, Signal, received
+from stepwell.execution.history import TRANSCRIBED, Answer, History, Signal, received
 from stepwell.execution.host import Host
 from stepwell.execution.outbox import Outbox
 from stepwell.execution.rest import Rest, Wait, timeout_event, waiting_text
@@ -292,7 +292,7 @@ class Execution:
                     wait.timed_out_ms = at_ms
                 progress.quiet = [timeout_event(wait, at_ms) for wait in timeouts]
                 self._taken_timeouts = timeouts
-        progress.events, progress.consumed, progress.has_outcome = self.outbox.take()
+        self.outbox.take_into(progress)
         self._taken = progress
         return progress
 
@@ -319,7 +319,7 @@ class Execution:
             wait.is_timing_out = False
             if outcome.quiet:
                 wait.end(woken=False)
-            elif self.history.has_signal(wait.name):
+            elif wait.answer in self.history.answers if wait.answer is not None else self.history.has_signal(wait.name):
                 wait.end(woken=True)
             else:
                 self._timing_out += (wait,)
@@ -400,9 +400,19 @@ class Execution:
             self._mailbox_seen = message.mailbox_seq
             self.outbox.consumed += ((message.mailbox_seq, message.message_id),)
             at_ms = self.time()
-            self.record(NewEvent("signal_received", "", message.name, payload, at_ms))
-            self.history.add_signal(message.name, Signal(message.mailbox_seq, message.payload, at_ms))
-            self.signalled(message.name)
+            self.record(NewEvent(TRANSCRIBED[message.kind], "", message.name, payload, at_ms))
+            if message.kind == "signal":
+                self.history.add_signal(message.name, Signal(message.mailbox_seq, message.payload, at_ms))
+                self.signalled(message.name)
+            else:
+                self._answered(message, at_ms)
+
+    def _answered(self, message: Message, at_ms: int) -> None:
+        """Keep an answer, and wake every branch that waits for it."""
+        self.history.answers[message.kind, message.name] = Answer(message.payload, at_ms)
+        for wait in list(self.waits.values()):
+            if wait.is_open and not wait.is_timing_out and wait.answer == (message.kind, message.name):
+                wait.end(woken=True)
 
     def signalled(self, name: str) -> None:
         """Wake the first branch that waits for a signal of this name."""

@@ -13,9 +13,12 @@ import msgspec
 from stepwell.progress import Message, StoredEvent
 
 OUTCOMES: Final = frozenset(
-    {"step_completed", "step_failed", "step_interrupted", "sleep_completed", "signal_timed_out", "race_won"}
+    {"step_completed", "step_failed", "step_interrupted", "sleep_completed", "signal_timed_out", "hook_expired", "race_won"}
 )
-_ABOUT_OPERATIONS: Final = OUTCOMES | {"step_started", "sleep_started", "step_retrying"}
+_ABOUT_OPERATIONS: Final = OUTCOMES | {"step_started", "sleep_started", "step_retrying", "child_started"}
+TRANSCRIBED: Final = {"signal": "signal_received", "hook": "hook_executed", "run": "child_completed"}
+"""How a message of each kind stands in the history."""
+_ANSWERS: Final = {"hook_executed": "hook", "child_completed": "run"}
 
 
 class Record:
@@ -39,6 +42,13 @@ class Signal(NamedTuple):
     at_ms: int
 
 
+class Answer(NamedTuple):
+    """What one place outside has answered, for good: a hook, or a run that is over. Any number of waits may read it."""
+
+    payload: str
+    at_ms: int
+
+
 class _Outcome(msgspec.Struct, rename="camel"):
     inserted: bool = False
     signal: int | None = None
@@ -58,7 +68,7 @@ class History:
     """The recorded past of a run, as its executor asks for it."""
 
     __slots__ = (
-        "_records", "_reserved", "_signals", "_unasked", "last_ms",
+        "_records", "_reserved", "_signals", "_unasked", "answers", "last_ms",
     )  # fmt: skip
 
     def __init__(self, events: Iterable[StoredEvent]) -> None:
@@ -70,6 +80,8 @@ class History:
         self._records: dict[str, Record] = {}
         self._unasked: dict[str, int] = {}
         self._signals: dict[str, deque[Signal]] = {}
+        self.answers: dict[tuple[str, str], Answer] = {}
+        """By the kind and name of the message."""
         self.last_ms = 0
         taken: set[int] = set()
         for event in events:
@@ -77,6 +89,9 @@ class History:
             if event.type == "signal_received":
                 received = _decode_received(event.payload)
                 self.add_signal(event.name, Signal(received.mailbox_seq, bytes(received.payload).decode(), event.at_ms))
+            elif event.type in _ANSWERS:
+                answer = bytes(_decode_received(event.payload).payload).decode()
+                self.answers[_ANSWERS[event.type], event.name] = Answer(answer, event.at_ms)
             elif event.type in _ABOUT_OPERATIONS:
                 record, signal = self._record(event.step_id), _decode_outcome(event.payload).signal
                 if event.type in OUTCOMES:
@@ -174,14 +189,15 @@ class History:
 
 
 def received(message: Message) -> str:
-    """Return the payload of ``signal_received`` for a message.
+    """Return the payload of the event that transcribes a message.
 
     Raises:
         msgspec.MsgspecError: The message's own cannot be read.
     """
     msgspec.json.decode(message.payload, type=msgspec.Raw)
     seq, text, identity = message.mailbox_seq, message.payload, message.message_id
-    return f'{{"payload":{text},"signalId":{msgspec.json.encode(identity).decode()},"mailboxSeq":{seq}}}'
+    field = "signalId" if message.kind == "signal" else "messageId"
+    return f'{{"payload":{text},"{field}":{msgspec.json.encode(identity).decode()},"mailboxSeq":{seq}}}'
 
 
 def _path(identity: str) -> str:

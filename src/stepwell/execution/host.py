@@ -1,18 +1,31 @@
 """What an execution needs from the worker that runs it: the clock, the lease, threads, room, and the way to the session."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from stepwell.clock import Alarm
 from stepwell.execution.branch import StepScope
+from stepwell.model import Event, Run
 
 E = TypeVar("E")
+
+
+class Flows(Protocol):
+    """``client.workflow`` of the client that the worker was given: what a context asks of runs goes through it."""
+
+    @property
+    def trigger(self) -> Callable[..., Awaitable[Run[Any]]]: ...
+    @property
+    def result(self) -> Callable[..., Awaitable[Any]]: ...
+    @property
+    def emit_event(self) -> Callable[..., Awaitable[Event]]: ...
 
 
 class Host(Protocol[E]):
     """What an execution, ``E``, needs from the worker that runs it."""
 
+    flows: Flows
     threads: Executor
     payload_bytes_max: int
     depth_max: int

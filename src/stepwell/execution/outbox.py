@@ -5,21 +5,23 @@ Two generations: what the session has taken and is committing, and what has come
 
 import asyncio
 
-from stepwell.progress import NewEvent
+from stepwell.progress import NewEvent, Progress
 
 
 class Outbox:
     """The uncommitted events of one run."""
 
     __slots__ = (
-        "_barriers", "_committing_barriers", "_loop", "committing_count", "consumed", "events", "has_outcome",
-        "is_committing",
+        "_barriers", "_committing_barriers", "_loop", "awaits", "committing_count", "consumed", "events", "has_outcome",
+        "is_committing", "undo",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.events: list[NewEvent] = []
         self.consumed: tuple[tuple[int, str], ...] = ()
         self.has_outcome = False
+        self.awaits: tuple[str, ...] = ()
+        self.undo = 0
         self.is_committing = False
         self.committing_count = 0
         self._loop = asyncio.get_running_loop()
@@ -43,14 +45,16 @@ class Outbox:
         barriers.append(barrier)
         return barrier
 
-    def take(self) -> tuple[list[NewEvent], tuple[tuple[int, str], ...], bool]:
-        """Hand over the events, the messages they consume, and whether a step's outcome is among them."""
-        taken = self.events, self.consumed, self.has_outcome
+    def take_into(self, progress: Progress) -> None:
+        """Hand over the events, and what goes with them."""
+        progress.events, progress.consumed, progress.has_outcome = self.events, self.consumed, self.has_outcome
+        if self.awaits or self.undo:
+            progress.awaits, progress.undo = self.awaits, self.undo
+            self.awaits, self.undo = (), 0
         self.committing_count = len(self.events)
         self.events, self.consumed, self.has_outcome = [], (), False
         self.is_committing = True
         self._committing_barriers, self._barriers = self._barriers, []
-        return taken
 
     def committed(self) -> None:
         """What was taken is committed: those who waited for it go on."""
@@ -64,3 +68,4 @@ class Outbox:
     def drop(self) -> None:
         """Forget everything; who waits is left waiting, to be cancelled with its task."""
         self.events, self.consumed, self.has_outcome = [], (), False
+        self.awaits, self.undo = (), 0

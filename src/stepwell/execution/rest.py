@@ -55,11 +55,20 @@ class Resting(Protocol):
 class Wait:
     """One branch that waits for something durable."""
 
-    __slots__ = ("_alarm", "_run", "due_ms", "future", "is_open", "is_timing_out", "kind", "name", "timed_out_ms", "timeout_id")
+    __slots__ = (
+        "_alarm", "_run", "answer", "due_ms", "future", "is_open", "is_timing_out", "kind", "name", "timed_out_ms",
+        "timeout_id", "timeout_type",
+    )  # fmt: skip
 
-    def __init__(self, run: Resting, kind: WaitKind, name: str = "", *, due_ms: int | None = None, timeout_id: str = "") -> None:
+    def __init__(
+        self, run: Resting, kind: WaitKind, name: str = "", *, due_ms: int | None = None, timeout_id: str = "",
+        timeout_type: str = "signal_timed_out", answer: tuple[str, str] | None = None,
+    ) -> None:  # fmt: skip
         """Without ``timeout_id`` the wait is over when it is due. With it, being due is a time-out to be recorded under this
-        identity, which a message that was stored first still beats."""
+        identity, which a message that was stored first still beats. ``answer`` is the kind and name of the message that ends
+        it."""
+        self.answer = answer
+        self.timeout_type = timeout_type
         self.kind: WaitKind = kind
         self.name = name
         self.due_ms = due_ms
@@ -223,5 +232,5 @@ def waiting_text(kind: WaitKind, name: str, until_ms: int | None, others: int) -
 
 
 def timeout_event(wait: Wait, at_ms: int) -> NewEvent:
-    """Return the event that records that a wait for a signal has timed out."""
-    return NewEvent("signal_timed_out", wait.timeout_id, wait.name, "{}", at_ms)
+    """Return the event that records that a wait has timed out."""
+    return NewEvent(wait.timeout_type, wait.timeout_id, wait.name, "{}", at_ms)

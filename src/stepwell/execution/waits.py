@@ -1,10 +1,13 @@
-"""Durable sleeps and waits for signals, as a workflow calls them."""
+"""Durable sleeps, and waits for signals, hooks and other runs, as a workflow calls them."""
+
+from collections.abc import Callable
+from typing import Literal
 
 from stepwell import codec
 from stepwell.errors import SignalTimeout
 from stepwell.execution.executor import Here
 from stepwell.execution.here import gone
-from stepwell.execution.history import Signal
+from stepwell.execution.history import Answer, Signal
 from stepwell.execution.rest import Wait
 from stepwell.progress import NewEvent, StoredEvent
 
@@ -83,6 +86,73 @@ async def wait_for_signal(branch: Here, name: str, timeout_ms: int | None) -> st
         branch.now_ms = execution.time()
         execution.record(NewEvent("race_won", identity, name, payload, branch.now_ms))
     return signal.payload
+
+
+class TimedOut(Exception):
+    """Nothing came in time. Callers turn it into what their users know."""
+
+
+async def wait_for_run(branch: Here, run_id: str, timeout_ms: int | None) -> Answer:
+    """Wait until another run is over: its status and the payload of its final event, as ``{"status", "final"}``.
+
+    Raises:
+        TimedOut: It is not over in time.
+    """
+    execution = branch.execution
+
+    def begin(identity: str, due_ms: int | None) -> None:
+        inserted = ',"inserted":true' if execution.history.is_ahead(branch.path) else ""
+        payload = f'{{"runId":{codec.encode(run_id, field="run_id")},"until":{"null" if due_ms is None else due_ms}{inserted}}}'
+        execution.outbox.awaits += (run_id,)
+        execution.record(NewEvent("child_started", identity, run_id, payload, execution.time()))
+
+    return await wait_for_answer(branch, "child", ("run", run_id), timeout_ms=timeout_ms, begin=begin)
+
+
+async def wait_for_answer(
+    branch: Here, kind: Literal["hook", "child"], answer: tuple[str, str], *, timeout_ms: int | None,
+    begin: Callable[[str, int | None], None], shown: str = "", timeout_type: str = "signal_timed_out",
+) -> Answer:  # fmt: skip
+    """Wait for the message of this kind and name, which any number of waits may read.
+
+    Args:
+        begin: Records the beginning of the wait, with its ``until`` (ms or null), under the identity that it is given.
+        shown: What ``waiting_for`` names (the message's name).
+        timeout_type: The event that records that nothing came within ``timeout_ms``.
+
+    Raises:
+        TimedOut: Nothing did.
+    """
+    execution, name = branch.execution, answer[1]
+    if execution.closed or branch.is_closed:
+        await gone(branch)
+        return Answer("{}", 0)
+    identity = branch.operation(kind, name)
+    record = execution.history.ask(identity)
+    if record is not None and record.outcome is not None:
+        branch.now_ms = record.outcome.at_ms
+        raise TimedOut
+    due_ms: int | None = None
+    if record is not None and record.began is not None:
+        due_ms = codec.decode(record.began.payload)["until"]
+    elif answer not in execution.history.answers:
+        due_ms = None if timeout_ms is None else execution.time() + timeout_ms
+        begin(identity, due_ms)
+    while answer not in execution.history.answers:
+        wait = Wait(
+            execution, kind, shown or name, due_ms=due_ms, timeout_id="" if due_ms is None else identity,
+            timeout_type=timeout_type, answer=answer,
+        )  # fmt: skip
+        woken = await wait.over()
+        if execution.closed or branch.is_closed:
+            await gone(branch)
+            return Answer("{}", 0)
+        if not woken:
+            branch.now_ms = wait.timed_out_ms
+            raise TimedOut
+    found = execution.history.answers[answer]
+    branch.now_ms = max(branch.now_ms, found.at_ms)
+    return found
 
 
 def _recorded(branch: Here, name: str, outcome: StoredEvent) -> str:

@@ -117,7 +117,7 @@ class Put(msgspec.Struct, kw_only=True):
     """A message for a run's mailbox. Outcome: ``Stored``."""
 
     run_id: str
-    kind: Literal["signal"]
+    kind: Literal["signal", "hook", "run", "cancel", "fail", "pause"]
     name: str
     message_id: str
     payload: str
@@ -159,6 +159,8 @@ class Cancel(msgspec.Struct, kw_only=True):
     reason: str | None
     payload: str
     at_ms: int
+    children: bool = True
+    """Whether children that the run waits for are cancelled too, and theirs."""
 
 
 class Cancelled(NamedTuple):
@@ -247,6 +249,17 @@ class Expire(msgspec.Struct, kw_only=True):
 
 Operation: TypeAlias = NewRun | Put | Emit | Cancel | Resume | Claim | Bury | Free | Expire | Progress
 Result: TypeAlias = Triggered | Stored | Cancelled | Claimed | Freed | int | list[str] | Outcome
+
+
+class Committed(NamedTuple):
+    """What became of a batch: the outcome of each operation, and what it did to runs that none of them names.
+
+    ``mailed`` are runs that were sent a message, ``ended`` runs that were ended along with others.
+    """
+
+    results: list[Result]
+    mailed: Sequence[str] = ()
+    ended: Sequence[str] = ()
 
 
 class Batch(msgspec.Struct, kw_only=True):
@@ -395,7 +408,7 @@ class Store(Protocol):
         """A clean stop: the node, which owns nothing any more, is gone."""
         ...
 
-    async def commit(self, batch: Batch) -> list[Result]: ...
+    async def commit(self, batch: Batch) -> Committed: ...
 
     async def batch_state(self, node_id: str) -> BatchState | None: ...
 

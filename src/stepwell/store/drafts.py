@@ -48,6 +48,7 @@ class Draft(msgspec.Struct, array_like=True, gc=False):
     streak: int
     tries: int
     wanted: int
+    undo: int
     seq: int
     mailbox_seq: int
     mailbox_consumed: int
@@ -104,6 +105,14 @@ class Page:
         """``seq`` by run and step id: those that are being emitted and are there."""
         self.mail: dict[tuple[str, int], str] = {}
         """Message ids by run and ``mailbox_seq``: those that are being transcribed."""
+        self.waits: list[tuple[str, str]] = []
+        """``(run_id, waiter)``: runs that have begun to wait for others."""
+        self.ended: dict[str, NewEvent] = {}
+        """The final events of runs that ended in this batch."""
+        self.mailed: list[str] = []
+        """Runs that were sent a message which none of the operations is about."""
+        self.ended_besides: list[str] = []
+        """Runs that ended along with others."""
 
     def append(self, run: Draft, event: NewEvent) -> None:
         """Give an event the next number of its run."""
@@ -134,6 +143,12 @@ def record(page: Page, progress: Progress) -> Outcome:
     if run.tries or progress.misfit:
         run.tries = run.tries + 1 if progress.misfit else 0
         run.changed = MOVED
+
+    if progress.undo:
+        run.undo += progress.undo
+        run.changed = MOVED
+    for target in progress.awaits:
+        page.waits.append((target, run.run_id))
 
     suspend, final, quiet = progress.suspend, progress.final, progress.quiet
     is_quiet = run.mailbox_seq == run.mailbox_consumed and run.wanted == 0
@@ -178,7 +193,7 @@ def put(page: Page, message: Put) -> Stored:
         return Stored("duplicate", page.known_messages[key], run.owner)
     if run.status >= OVER_FROM:
         return Stored("over", run.mailbox_seq)
-    if run.mailbox_seq - run.mailbox_consumed >= page.messages_max:
+    if message.kind == "signal" and run.mailbox_seq - run.mailbox_consumed >= page.messages_max:
         return Stored("full", run.mailbox_seq, run.owner)
     run.mailbox_seq += 1
     run.changed = MOVED
@@ -302,6 +317,7 @@ def expire(page: Page, run: Draft, at_ms: int) -> None:
 
 def _finish(page: Page, run: Draft, status: int, event: NewEvent) -> None:
     page.append(run, event)
+    page.ended[run.run_id] = event
     _let_go(run, wake_at=None, waiting_for=None)
     run.status = status
     run.completed_at = event.at_ms

@@ -20,12 +20,12 @@ from stepwell.store import sqlite_reads as reads
 from stepwell.store.base import (
     Batch,
     BatchState,
+    Committed,
     Counts,
     History,
     NotApplied,
     OwnedRun,
     Poll,
-    Result,
     RunQuery,
     StoredRun,
 )
@@ -107,7 +107,7 @@ class SqliteStore:
         """See ``Store``."""
         await self._patiently(lambda writer, ticket: writer.describe(node_id, info, ticket))
 
-    async def commit(self, batch: Batch) -> list[Result]:
+    async def commit(self, batch: Batch) -> Committed:
         """See ``Store``."""
         return await self._patiently(lambda writer, ticket: writer.commit(batch, ticket))
 

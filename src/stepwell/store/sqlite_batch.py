@@ -35,6 +35,7 @@ from stepwell.store.new_runs import KnownRun, Register
 from stepwell.store.sqlite_claims import find_due
 from stepwell.store.sqlite_connection import Connection
 from stepwell.store.sqlite_rows import Question, RowWriter, to_json
+from stepwell.store.sqlite_waits import Waits
 from stepwell.store.statements import statement
 
 O = TypeVar("O")  # noqa: E741
@@ -59,7 +60,7 @@ _INSERT_KEYS = RowWriter("common/insert_keys", 4)
 _INSERT_EVENTS = RowWriter("sqlite/insert_events", len(EventRow._fields))
 _INSERT_MESSAGES = RowWriter("common/insert_messages", len(MessageRow._fields))
 _ADVANCE_RUNS = RowWriter("sqlite/advance_runs", 3)
-_MOVE_RUNS = RowWriter("sqlite/move_runs", 15)
+_MOVE_RUNS = RowWriter("sqlite/move_runs", 18)
 
 _OWNED_MAX: Final = 20_000
 
@@ -115,7 +116,7 @@ class BatchExecution:
         self.forgotten: list[str] = []
 
     def apply(self, operations: Sequence[Operation]) -> list[Result]:
-        """Do each operation; the results stand in the order of the operations."""
+        """Do each operation; the results stand in the order of the operations. What else was done is in the page."""
         page, groups = self._page, _Groups(operations)
         groups.answer(Bury, self._bury)
         groups.answer(Free, self._free)
@@ -126,9 +127,12 @@ class BatchExecution:
         groups.answer(Emit, lambda emit: drafts.emit(page, emit))
         groups.fill(Progress, [drafts.record(page, progress) for progress in groups.of(Progress)])
         groups.answer(Put, lambda put: drafts.put(page, put))
-        groups.answer(Cancel, lambda cancel: drafts.cancel(page, cancel))
+        waits = Waits(self._connection, page, self._read_drafts)
+        waits.register()
+        groups.answer(Cancel, waits.cancel)
         groups.answer(Resume, lambda resume: drafts.resume(page, resume))
         groups.answer(Expire, self._expire)
+        waits.tell()
         groups.answer(Claim, self._claim)
         self._write()
         return groups.results()
@@ -287,9 +291,9 @@ class BatchExecution:
                 advanced.append((run.run_id, run.seq, run.waiting_for))
             elif run.changed == drafts.MOVED:
                 moved.append((
-                    run.run_id, run.status, run.owner, run.turn, run.interruptions, run.streak, run.tries, run.seq,
-                    run.mailbox_seq, run.mailbox_consumed, run.wake_at, run.deadline, run.waiting_for, run.started_at,
-                    run.completed_at,
+                    run.run_id, run.status, run.owner, run.turn, run.attempt, run.interruptions, run.streak, run.tries,
+                    run.wanted, run.undo, run.seq, run.mailbox_seq, run.mailbox_consumed, run.wake_at, run.deadline,
+                    run.waiting_for, run.started_at, run.completed_at,
                 ))  # fmt: skip
             run.changed = drafts.UNTOUCHED
         _ADVANCE_RUNS.write(self._connection, advanced, page.now_ms)

@@ -17,7 +17,7 @@ from stepwell.clock import Clock, boot_id
 from stepwell.errors import FencedError, StepwellError
 from stepwell.failpoints import counters, failpoint
 from stepwell.settings import Settings
-from stepwell.store.base import Batch, NotApplied, OutcomeUnknown, Result
+from stepwell.store.base import Batch, Committed, NotApplied, OutcomeUnknown
 from stepwell.store.drafts import Draft, Page
 from stepwell.store.locks import LockFile, NodeLocks
 from stepwell.store.migrate import migrate
@@ -145,12 +145,12 @@ class SqliteWriter:
             self._connection.set_wal_hook(self._committed)
         return self._connection
 
-    def commit(self, batch: Batch, ticket: Ticket) -> list[Result]:
+    def commit(self, batch: Batch, ticket: Ticket) -> Committed:
         """Commit a batch under its node's identity."""
         boot_ms = 0
         execution: BatchExecution | None = None
 
-        def execute(connection: Connection) -> list[Result]:
+        def execute(connection: Connection) -> Committed:
             nonlocal boot_ms, execution
             boot_ms = self._clock.boot_ms()
             until = None if batch.lease_ms is None else boot_ms + batch.lease_ms
@@ -160,13 +160,14 @@ class SqliteWriter:
                 raise FencedError(f"node {batch.node_id} is not alive, or not at batch {batch.number}")
             failpoint("commit.before_write")
             if not batch.operations:
-                return []
+                return Committed([])
             page = Page(node_id=batch.node_id, now_ms=self._clock.now_ms(), messages_max=self._settings.messages_max)
             execution = BatchExecution(connection, page, self._unchanged(connection))
-            return execution.apply(batch.operations)
+            results = execution.apply(batch.operations)
+            return Committed(results, page.mailed, page.ended_besides)
 
         try:
-            results = self._transact(execute, ticket)
+            committed = self._transact(execute, ticket)
         except Exception:
             self._owned.clear()
             raise
@@ -176,7 +177,7 @@ class SqliteWriter:
             if self.nodes is not None:
                 for node_id in execution.forgotten:
                     self.nodes.drop(node_id)
-        return results
+        return committed
 
     def _unchanged(self, connection: Connection) -> dict[str, Draft]:
         # SQLite says whether another connection has committed since. Without that nobody can have touched our runs.

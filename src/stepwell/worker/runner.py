@@ -12,6 +12,7 @@ from stepwell.engine.api import Engine, Session
 from stepwell.execution import tasks
 from stepwell.execution.branch import StepScope
 from stepwell.execution.executor import Execution
+from stepwell.execution.host import Flows
 from stepwell.progress import Assignment, NewEvent
 
 _log: Final = logging.getLogger("stepwell.worker")
@@ -26,8 +27,11 @@ class Executable(Protocol):
 class Runner:
     """Executes what its session assigns. Implements ``engine.api.Worker`` and ``executor.Host``."""
 
-    def __init__(self, engine: Engine, workflows: Mapping[tuple[str, str], Executable], *, concurrency: int) -> None:
+    def __init__(
+        self, engine: Engine, flows: Flows, workflows: Mapping[tuple[str, str], Executable], *, concurrency: int
+    ) -> None:  # fmt: skip
         settings = engine.settings
+        self.flows = flows
         self.payload_bytes_max = settings.payload_bytes_max
         self.keep_ms = settings.keep_ms
         self.shown_ms = settings.waiting_shown_ms

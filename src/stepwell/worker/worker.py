@@ -11,6 +11,7 @@ from stepwell.authoring.workflow import Workflow, registry
 from stepwell.checks import check_int
 from stepwell.durations import Duration, parse_ms
 from stepwell.engine.api import Engine
+from stepwell.execution.host import Flows
 from stepwell.worker.runner import Runner
 
 _log: Final = logging.getLogger("stepwell.worker")
@@ -21,6 +22,11 @@ class EngineHolder(Protocol):
 
     async def engine(self) -> Engine:
         """Return the engine, opened."""
+        ...
+
+    @property
+    def workflow(self) -> Flows:
+        """What is asked of runs."""
         ...
 
 
@@ -53,7 +59,7 @@ class WorkflowWorker:
                     found[wf.key] = wf
         if not found:
             return
-        runner = Runner(await self._client.engine(), found, concurrency=self._concurrency)
+        runner = Runner(await self._client.engine(), self._client.workflow, found, concurrency=self._concurrency)
         await runner.open()
         self._workflows.update(found)
         self._runners.append(runner)

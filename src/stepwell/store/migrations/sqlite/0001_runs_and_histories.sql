@@ -96,3 +96,27 @@ CREATE TABLE idempotency (
     input_hash TEXT NOT NULL,
     PRIMARY KEY (workflow, key)
 ) STRICT, WITHOUT ROWID;
+
+-- Runs that wait for the end of others.
+CREATE TABLE waiters (
+    run_id TEXT NOT NULL,
+    waiter TEXT NOT NULL,
+    PRIMARY KEY (run_id, waiter)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX waiters_by_waiter ON waiters (waiter);
+
+-- What is asked of the outside, and what it has answered.
+CREATE TABLE hooks (
+    run_id TEXT NOT NULL,
+    hook_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    action TEXT NOT NULL,
+    payload TEXT NOT NULL,
+    expires INTEGER,
+    created_at INTEGER NOT NULL,
+    answer_id TEXT,
+    answer TEXT,
+    answered_at INTEGER,
+    PRIMARY KEY (run_id, hook_id)
+) STRICT, WITHOUT ROWID;
