@@ -136,7 +136,13 @@ async def eventful(ctx: Context, watcher: str) -> None:
     await ctx.wait_for_signal("go")
     with pytest.raises(StepInterrupted):
         await lost(watcher)
+    await ctx.run_child(child)
     await ctx.wait_for_signal("go")
+
+
+@workflow("docs-child")
+async def child(ctx: Context) -> None:
+    pass
 
 
 @workflow("docs-watcher")
@@ -177,7 +183,7 @@ async def _histories(url: str) -> list[Event]:
             await calls.send_signal(run_id, "go")
             await calls.wait(under_way)
             await worker.stop(drain=False)
-        async with client.worker(eventful, failing, deadly):
+        async with client.worker(eventful, child, failing, deadly):
             await calls.send_signal(run_id, "go")
             await calls.wait(run_id)
             failed = await calls.trigger(failing)
