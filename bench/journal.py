@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from stepwell import AsyncClient
 from stepwell.progress import Progress, Recorded
-from stepwell.store.base import Batch, Claimed, NewRun, Operation, Put, Result, Triggered
+from stepwell.store.base import Batch, Claimed, Committed, NewRun, Operation, Put, Result, Triggered
 
 
 class Touch(NamedTuple):
@@ -50,18 +50,18 @@ class Journal:
         taken, self._batches = self._batches, []
         return [_touches(operations, results) for operations, results in taken]
 
-    async def _listen(self, batch: Batch) -> list[Result]:
-        results: list[Result] = await self._commit(batch)
+    async def _listen(self, batch: Batch) -> Committed:
+        committed: Committed = await self._commit(batch)
         now = time.perf_counter()
         if batch.operations:
-            self._batches.append((batch.operations, results))
+            self._batches.append((batch.operations, committed.results))
             for operation in batch.operations:
                 if type(operation) is Progress and operation.final is not None:
                     self._over += 1
             waiting = self._all_over
             if waiting is not None and self._over >= self._awaited and not waiting.done():
                 waiting.set_result(now)
-        return results
+        return committed
 
 
 def _touches(operations: Sequence[Operation], results: Sequence[Result]) -> list[Touch]:
