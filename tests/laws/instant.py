@@ -8,6 +8,7 @@ from typing import Any, Final
 from stepwell.clock import Alarm, Clock
 from stepwell.execution.branch import StepScope
 from stepwell.execution.executor import Execution
+from stepwell.execution.host import Flows
 from stepwell.progress import Assignment, Message, Progress, Recorded
 from tests.laws.plans import law
 
@@ -19,14 +20,14 @@ _THREADS: Final = ThreadPoolExecutor(1)
 class Instant:
     """Executes one run, from its history on; remembers all that it had to record."""
 
-    flows: Any = None
     threads: Executor = _THREADS
     payload_bytes_max = 1 << 20
     depth_max = 100
     keep_ms = 60_000
     shown_ms = 60_000
 
-    def __init__(self, assignment: Assignment, messages: Sequence[Message] = ()) -> None:
+    def __init__(self, assignment: Assignment, flows: Flows, messages: Sequence[Message] = ()) -> None:
+        self.flows = flows
         self.bodies: dict[StepScope, Execution] = {}
         self.now_ms: Callable[[], int] = Clock().now_ms
         self.may_start: Callable[[], bool] = lambda: True

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from stepwell import AsyncClient, ConflictError, Run, Settings, WorkflowWorker
 from stepwell.engine.claims import assignment_of
 from stepwell.execution import tasks
+from stepwell.execution.history import TRANSCRIBED
 from stepwell.progress import Message, StoredEvent
 from stepwell.store.base import History
 from tests.laws.instant import HANGS_S, Instant, new_events
@@ -30,11 +31,14 @@ from tests.laws.plans import (
     error_of,
     fits,
     law,
+    law_child,
     plans,
     signals_in,
     walk,
 )
 
+MESSAGES: Final = {transcribed: kind for kind, transcribed in TRANSCRIBED.items()}
+"""The kind of message that each type of event transcribes."""
 OUTCOMES: Final = {"step_completed", "step_failed", "step_interrupted"}
 _numbers: Final = count(1)
 
@@ -55,7 +59,7 @@ def engine(*, keep_ms: int) -> Iterator[Engine]:
     with asyncio.Runner() as runner:
         client = AsyncClient("memory://", settings=shown)
         worker = WorkflowWorker(client)
-        runner.run(worker.start(law))
+        runner.run(worker.start(law, law_child))
         yield Engine(runner, client)
         runner.run(worker.stop())
         runner.run(client.close())
@@ -201,14 +205,14 @@ async def stored(client: AsyncClient, run_id: str) -> History:
     return (await node.store.load([run_id]))[0]
 
 
-async def check_replay(history: History) -> None:
+async def check_replay(client: AsyncClient, history: History) -> None:
     """Check that code that is unchanged finds, in its own history, the way to its recorded end; and does nothing else."""
     # promise 5
     events, final = history.events[:-1], history.events[-1]
     assignment = assignment_of(history.row, history._replace(events=events, messages=[]))
     assignment.seq = len(events)
     before = len(begun.steps)
-    host = Instant(assignment)
+    host = Instant(assignment, client.workflow)
     last = await host.run()
     assert not last.misfit, last.suspend
     assert last.final is not None
@@ -217,15 +221,15 @@ async def check_replay(history: History) -> None:
     assert len(begun.steps) == before
 
 
-async def check_from(plan: Sequence, run: Run[Any], history: History, cut: int) -> None:
+async def check_from(client: AsyncClient, plan: Sequence, history: History, cut: int) -> None:
     """Check that any beginning of the history leads to a right end, and that what is in it does not run again."""
     cut = max(2, min(cut, len(history.events) - 1))
     events, missing = history.events[:cut], history.events[cut:-1]
-    seen = sum(event.type == "signal_received" for event in events)
+    seen = sum(event.type in MESSAGES for event in events)
     assignment = assignment_of(history.row, history._replace(events=events, messages=[]))
     assignment.seq, assignment.mailbox_consumed = len(events), seen
     before = len(begun.steps)
-    host = Instant(assignment, [*_messages(missing), *_more(plan, history.events)])
+    host = Instant(assignment, client.workflow, [*_messages(missing), *_more(plan, history.events)])
     last = await host.run()
     assert not last.misfit, last.suspend
     assert last.final is not None
@@ -242,25 +246,30 @@ async def check_from(plan: Sequence, run: Run[Any], history: History, cut: int) 
 
 class _Received(msgspec.Struct, rename="camel"):
     payload: msgspec.Raw
-    signal_id: str
     mailbox_seq: int
+    signal_id: str = ""
+    message_id: str = ""
 
 
 def _messages(events: list[StoredEvent]) -> list[Message]:
-    read = [(event, msgspec.json.decode(event.payload, type=_Received)) for event in events if event.type == "signal_received"]
+    read = [(event, msgspec.json.decode(event.payload, type=_Received)) for event in events if event.type in MESSAGES]
     return [
-        Message(one.mailbox_seq, "signal", event.name, one.signal_id, bytes(one.payload).decode(), event.at_ms)
+        Message(
+            one.mailbox_seq, MESSAGES[event.type], event.name, one.signal_id or one.message_id, bytes(one.payload).decode(),
+            event.at_ms,
+        )
         for event, one in read
-    ]
+    ]  # fmt: skip
 
 
 def _more(plan: Sequence, events: list[StoredEvent]) -> list[Message]:
     """Return the signals that were sent too late, or not any more: another way through a race may need them."""
     received = [event.name for event in events if event.type == "signal_received"]
+    taken = sum(event.type in MESSAGES for event in events)
     more: list[Message] = []
     for name in SIGNALS:
         for number in range(received.count(name), names_waited_for(plan).count(name)):
-            seq = len(received) + len(more) + 1
+            seq = taken + len(more) + 1
             more.append(Message(seq, "signal", name, f"more-{seq}", str(number), 0))
     return more
 
@@ -273,9 +282,9 @@ async def check_all(client: AsyncClient, plan: Sequence, pauses: list[int], drop
     await check_over(client, run)
     history = await stored(client, run.run_id)
     unwatch = tasks.watch(asyncio.get_running_loop())
-    await check_replay(history)
+    await check_replay(client, history)
     for cut in cuts:
-        await check_from(plan, run, history, cut)
+        await check_from(client, plan, history, cut)
     unwatch()
 
 

@@ -28,6 +28,7 @@ from stepwell.store.base import (
     OutcomeUnknown,
     Result,
     Store,
+    Triggered,
 )
 
 _log: Final = logging.getLogger("stepwell.engine")
@@ -48,6 +49,10 @@ class Owner(Protocol):
 
     def moved_others(self, committed: Committed) -> None:
         """A batch has moved runs that none of its operations names."""
+        ...
+
+    def unheard(self, triggered: Triggered) -> None:
+        """A trigger was committed, and who asked for it does not wait for the answer any more."""
         ...
 
     async def reborn(self) -> None:
@@ -318,6 +323,8 @@ class Committer:
             if isinstance(entry, _Item):
                 if not entry.future.done():
                     entry.future.set_result(result)
+                elif isinstance(result, Triggered):
+                    self._owner.unheard(result)
             else:
                 held, progress = entry
                 assert isinstance(result, Recorded | Refused)

@@ -28,7 +28,7 @@ from stepwell.errors import ForkedClientError, StepwellError, UnavailableError
 from stepwell.failpoints import counters
 from stepwell.progress import Held, Message, Progress, Recorded, Refused
 from stepwell.settings import Settings
-from stepwell.store.base import Bury, Committed, NotApplied, Operation, Store
+from stepwell.store.base import Bury, Committed, NotApplied, Operation, Store, Triggered
 
 _log: Final = logging.getLogger("stepwell.engine")
 _AGAIN_S: Final = 0.02
@@ -247,6 +247,13 @@ class Node:
         for run_id in committed.mailed:
             self.mailed(run_id)
         self.want_runs()
+
+    def unheard(self, triggered: Triggered) -> None:
+        """See ``Owner.unheard``."""
+        if triggered.claimed and triggered.row is not None:
+            self.drop(triggered.row.run_id, triggered.row.turn)
+        else:
+            self.want_runs()
 
     async def reborn(self) -> None:
         """See ``Owner.reborn``."""
