@@ -21,6 +21,7 @@ from tests.laws.instant import HANGS_S, Instant, new_events
 from tests.laws.plans import (
     SIGNALS,
     Call,
+    Child,
     Gather,
     Parallel,
     Plan,
@@ -182,7 +183,7 @@ async def check_signals(client: AsyncClient, plan: Sequence, run: Run[Any]) -> N
 
 
 def _shows_its_signals(plan: Plan) -> bool:
-    return not isinstance(plan, Race) and not (isinstance(plan, Call) and plan.is_doomed)
+    return not isinstance(plan, Race) and (error_of(plan) is None or not isinstance(plan, Call | Child))
 
 
 async def check_over(client: AsyncClient, run: Run[Any]) -> None:
