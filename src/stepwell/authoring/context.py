@@ -11,8 +11,8 @@ from stepwell import codec
 from stepwell.checks import check_name
 from stepwell.durations import Duration, from_ms, parse_ms, to_ms
 from stepwell.errors import ValidationError
+from stepwell.execution import marks, waits
 from stepwell.execution import parallel as branches_at_once
-from stepwell.execution import waits
 from stepwell.execution.executor import Execution, Here
 from stepwell.execution.here import branch_here
 from stepwell.execution.identity import derived_int, derived_random
@@ -135,6 +135,28 @@ class Context:
         """Append an event of your own to this run's history. It counts toward ``max_events``."""
         self._here("emit")
         await self._execution.host.flows.emit_event(self.run_id, event_type, payload)
+
+    async def set_state(self, state: Any) -> None:
+        """Show something on the run, as ``Run.state``, while it runs and after. Costs one event.
+
+        Args:
+            state: Any JSON value; it replaces what was shown before.
+
+        Raises:
+            NotSerializableError, PayloadTooLargeError: It cannot be recorded.
+        """
+        host = self._execution.host
+        text = codec.encode(state, field="state", limit_bytes=host.payload_bytes_max, depth_max=host.depth_max)
+        await marks.set_state(self._here("set_state"), text)
+
+    async def patched(self, change_id: str) -> bool:
+        """Tell whether this run goes the new way at a change of the code: True for runs that reach this place for the first time
+        after the change, False for those that had recorded something behind it. Costs one event; the same for the whole run.
+
+        Raises:
+            ValidationError: ``change_id`` is no name.
+        """
+        return await marks.patched(self._here("patched"), check_name(change_id, "change_id"))
 
     def now(self) -> datetime:
         """Return the recorded time at which this branch's latest operation ended. Costs no event."""

@@ -168,9 +168,29 @@ class Workflows:
         """See ``AsyncWorkflows.signal_with_start``."""
         return self._run(self._workflows.signal_with_start(workflow, input, signal_name, payload, run_id=run_id))
 
-    def cancel(self, id: str, *, reason: str | None = None) -> Run[Any]:
+    def get_child_runs(self, id: str, limit: int = 20, cursor: str | None = None) -> Page[Run[Any]]:
+        """See ``AsyncWorkflows.get_child_runs``."""
+        return self._run(self._workflows.get_child_runs(id, limit, cursor))
+
+    def get_parent_run(self, id: str) -> Run[Any]:
+        """See ``AsyncWorkflows.get_parent_run``."""
+        return self._run(self._workflows.get_parent_run(id))
+
+    def cancel(self, id: str, *, reason: str | None = None, children: bool = True) -> Run[Any]:
         """See ``AsyncWorkflows.cancel``."""
-        return self._run(self._workflows.cancel(id, reason=reason))
+        return self._run(self._workflows.cancel(id, reason=reason, children=children))
+
+    def pause(self, id: str) -> Run[Any]:
+        """See ``AsyncWorkflows.pause``."""
+        return self._run(self._workflows.pause(id))
+
+    def retry(self, id: str) -> Run[Any]:
+        """See ``AsyncWorkflows.retry``."""
+        return self._run(self._workflows.retry(id))
+
+    def set_step_result(self, id: str, step_id: str, value: Any, reason: str) -> Run[Any]:
+        """See ``AsyncWorkflows.set_step_result``."""
+        return self._run(self._workflows.set_step_result(id, step_id, value, reason))
 
     def resume(self, id: str) -> Run[Any]:
         """See ``AsyncWorkflows.resume``."""

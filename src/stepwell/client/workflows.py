@@ -4,18 +4,20 @@ In the body of a workflow each call is recorded as a step of its own, so that re
 of workflows, it is a plain call.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
-from typing import Any, Final, Protocol, TypeVar, overload
+from hashlib import blake2b
+from typing import Any, Final, TypeVar, overload
 
 import msgspec
 
 from stepwell import codec
 from stepwell.authoring.workflow import Workflow
 from stepwell.checks import check_int, check_run_id
+from stepwell.client.control import AsyncControl
+from stepwell.client.recorded import derived, derived_id
 from stepwell.client.requests import LIST_MAX, event_type, new_id, run_filter, signal_request, trigger_request
 from stepwell.durations import Duration, parse_ms
-from stepwell.engine.api import Engine
 from stepwell.errors import (
     ChildFailed,
     NotFoundError,
@@ -27,16 +29,15 @@ from stepwell.errors import (
     qualified_name,
 )
 from stepwell.execution.branch import StepScope, current
+from stepwell.execution.call import came_from
 from stepwell.execution.executor import Here
 from stepwell.execution.here import branch_here
-from stepwell.execution.steps import RetryPolicy, StepSpec, run_step
 from stepwell.execution.waits import TimedOut, wait_for_run
 from stepwell.model import Event, Page, Run, Stats, Status
 
 I = TypeVar("I")  # noqa: E741
 R = TypeVar("R")
 T = TypeVar("T")
-_PLAIN: Final = RetryPolicy()
 
 
 class _Final(msgspec.Struct):
@@ -53,35 +54,8 @@ class _Ending(msgspec.Struct):
 _ending: Final = msgspec.json.Decoder(_Ending).decode
 
 
-class EngineHolder(Protocol):
-    """The client that this belongs to."""
-
-    async def engine(self) -> Engine:
-        """Return the engine, opened."""
-        ...
-
-
-class AsyncWorkflows:
+class AsyncWorkflows(AsyncControl):
     """The runs of an engine."""
-
-    def __init__(self, client: EngineHolder) -> None:
-        self._client = client
-
-    async def _recorded(self, name: str, call: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
-        if branch_here() is None:
-            return await call(*args, **kwargs)
-        spec = StepSpec(
-            name=f"workflow.{name}",
-            fn=call,
-            policy=_PLAIN,
-            timeout_ms=None,
-            on_error=None,
-            key=None,
-            at_most_once=False,
-            returns=None,
-        )
-        result: T = await run_step(spec, args, kwargs)
-        return result
 
     @overload
     async def trigger(
@@ -128,7 +102,10 @@ class AsyncWorkflows:
         scope = current.get()
         if isinstance(scope, StepScope) and idempotency_key is None and run_id is None:
             # So that a step that is tried again does not start two runs.
-            idempotency_key = _derived(scope)
+            if scope.step_name == "workflow.trigger" and parent_run_id == scope.run_id:
+                run_id = _child_id(derived(scope))
+            else:
+                idempotency_key = derived(scope)
         request = trigger_request(
             workflow, input, engine.settings, run_id=run_id, idempotency_key=idempotency_key, parent_run_id=parent_run_id,
             tags=tags, priority=priority, delay=delay, start_at=start_at, max_events=max_events,
@@ -177,6 +154,22 @@ class AsyncWorkflows:
             cursor = page.next_cursor
             if cursor is None:
                 return
+
+    async def get_child_runs(self, id: str, limit: int = 20, cursor: str | None = None) -> Page[Run[Any]]:
+        """Return a page of the children of a run, newest first. ``limit`` is 1 to 500."""
+        await self.get_run(id)
+        return await self.get_runs(parent_run_id=id, limit=limit, cursor=cursor)
+
+    async def get_parent_run(self, id: str) -> Run[Any]:
+        """Return the parent of a run.
+
+        Raises:
+            NotFoundError: It has none, or there is no such run.
+        """
+        parent = (await self.get_run(id)).parent_run_id
+        if parent is None:
+            raise NotFoundError(f"run {id!r} has no parent")
+        return await self.get_run(parent)
 
     async def wait(self, run_id: str, timeout: Duration | None = None) -> Run[Any]:
         """Return the run once it is over. A bare ``timeout`` is seconds.
@@ -259,7 +252,7 @@ class AsyncWorkflows:
     async def _emit_event(self, run_id: str, kind: str, payload: Any) -> Event:
         engine = await self._client.engine()
         scope = current.get()
-        event_id = _derived(scope) if isinstance(scope, StepScope) and scope.step_name == "workflow.emit_event" else new_id()
+        event_id = derived(scope) if isinstance(scope, StepScope) and scope.step_name == "workflow.emit_event" else new_id()
         text = codec.encode(payload, field="payload", limit_bytes=engine.settings.payload_bytes_max)
         return await engine.emit_event(check_run_id(run_id), event_type(kind), text, event_id)
 
@@ -276,7 +269,7 @@ class AsyncWorkflows:
 
     async def _send_signal(self, run_id: str, name: str, payload: Any, signal_id: str | None) -> None:
         engine = await self._client.engine()
-        await engine.send_signal(check_run_id(run_id), signal_request(name, payload, signal_id or _derived_id(), engine.settings))
+        await engine.send_signal(check_run_id(run_id), signal_request(name, payload, signal_id or derived_id(), engine.settings))
 
     async def signal_with_start(
         self, workflow: "str | Workflow[Any, Any]", input: Any, signal_name: str, payload: Any, *, run_id: str
@@ -293,33 +286,9 @@ class AsyncWorkflows:
         request = trigger_request(
             workflow, input, engine.settings, run_id=run_id, idempotency_key=None, parent_run_id=None, tags=None, priority=0,
             delay=None, start_at=None, max_events=None, execution_timeout=None, version=None,
-            signal=signal_request(signal_name, payload, _derived_id(), engine.settings),
+            signal=signal_request(signal_name, payload, derived_id(), engine.settings),
         )  # fmt: skip
         return await engine.trigger(request)
-
-    async def cancel(self, id: str, *, reason: str | None = None) -> Run[Any]:
-        """End a run as cancelled; one that is over already is returned as it is.
-
-        Running async steps see ``CancelledError`` within a second, and no step starts any more.
-
-        Raises:
-            NotFoundError: There is no such run.
-        """
-        return await self._recorded("cancel", self._cancel, check_run_id(id, "id"), reason)
-
-    async def _cancel(self, id: str, reason: str | None) -> Run[Any]:
-        return await (await self._client.engine()).cancel(id, reason)
-
-    async def resume(self, id: str) -> Run[Any]:
-        """Let a paused run go on: one that was put aside because it kept losing its worker.
-
-        Raises:
-            NotFoundError: There is no such run. ConflictError: it is not paused.
-        """
-        return await self._recorded("resume", self._resume, check_run_id(id, "id"))
-
-    async def _resume(self, id: str) -> Run[Any]:
-        return await (await self._client.engine()).resume(id)
 
     async def why(self, run_id: str) -> str:
         """Return one sentence: why the run is not moving, with the evidence."""
@@ -343,19 +312,29 @@ def output_of(run: Run[Any], *, parent_run_id: str = "") -> Any:
     """Return the output of a run that is over.
 
     Raises:
-        RunFailed, RunCancelled: It has none. ``ChildFailed`` for both, if its parent asks.
+        RunFailed, RunCancelled: It has none. ``ChildFailed`` for both, if its parent, ``parent_run_id``, asks.
     """
     if run.status == "completed":
         return run.output
-    if run.parent_run_id is not None and run.parent_run_id == parent_run_id:
-        raise _child_failed(run)
+    if parent_run_id:
+        error = _child_failed(run) if run.parent_run_id == parent_run_id else _failed(run)
+        came_from(error, f"run:{run.run_id}")
+        raise error
+    raise _failed(run)
+
+
+def _failed(run: Run[Any]) -> Exception:
     if run.status == "cancelled":
         reason = f": {run.cancel_reason}" if run.cancel_reason else ""
-        raise RunCancelled(f"run {run.run_id!r} was cancelled{reason}", reason=run.cancel_reason, run=run)
+        return RunCancelled(f"run {run.run_id!r} was cancelled{reason}", reason=run.cancel_reason, run=run)
     details = run.error_details
     kind, message = (details.type, details.message) if details is not None else ("unknown", run.error or "")
     text = f"run {run.run_id!r} of {run.workflow_name!r} failed: {run.error}"
-    raise RunFailed(text, type=kind, message=message, run=run, kinds=kinds_of(kind))
+    return RunFailed(text, type=kind, message=message, run=run, kinds=kinds_of(kind))
+
+
+def _child_id(call: str) -> str:
+    return f"child-{blake2b(call.encode(), digest_size=16).hexdigest()}"
 
 
 def _child_failed(run: Run[Any]) -> ChildFailed:
@@ -368,13 +347,3 @@ def _child_failed(run: Run[Any]) -> ChildFailed:
         kind, message = (details.type, details.message) if details is not None else ("unknown", run.error or "")
         text = f"{what} failed: {run.error}"
     return ChildFailed(text, type=kind, message=message, run=run, kinds=kinds_of(kind))
-
-
-def _derived(scope: StepScope) -> str:
-    scope.calls += 1
-    return f"{scope.idempotency_key}/{scope.calls}"[-200:]
-
-
-def _derived_id() -> str | None:
-    scope = current.get()
-    return _derived(scope) if isinstance(scope, StepScope) and scope.step_name.startswith("workflow.") else None

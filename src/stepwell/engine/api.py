@@ -159,8 +159,32 @@ class Engine(Protocol):
         """
         ...
 
-    async def cancel(self, run_id: str, reason: str | None) -> Run[Any]:
-        """End a run. One that is over already is returned as it is."""
+    async def cancel(self, run_id: str, reason: str | None, children: bool) -> Run[Any]:
+        """End a run, and the children that it waits for. One that is over already is returned as it is."""
+        ...
+
+    async def pause(self, run_id: str) -> Run[Any]:
+        """Let a run rest until it is resumed.
+
+        Raises:
+            ConflictError: It is over.
+        """
+        ...
+
+    async def retry(self, run_id: str) -> Run[Any]:
+        """Let a failed run go on.
+
+        Raises:
+            ConflictError: It has not failed, or cannot go on.
+        """
+        ...
+
+    async def set_step_result(self, run_id: str, step_id: str, value: str, reason: str) -> Run[Any]:
+        """Record the result of a step of a paused run by hand; ``value`` is a JSON text.
+
+        Raises:
+            ConflictError: The run is not paused, or the step is completed.
+        """
         ...
 
     async def resume(self, run_id: str) -> Run[Any]:

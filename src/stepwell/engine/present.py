@@ -31,6 +31,10 @@ class _Output(msgspec.Struct):
     output: msgspec.Raw = msgspec.Raw(b"null")
 
 
+class _State(msgspec.Struct):
+    state: msgspec.Raw = msgspec.Raw(b"null")
+
+
 class _Reason(msgspec.Struct):
     reason: str | None = None
 
@@ -52,12 +56,20 @@ def run_of(stored: StoredRun, *, created: bool = False) -> Run[Any]:
     return Run(
         run_id=row.run_id, workflow_name=row.workflow, version=row.version or None, status=STATUSES[row.status],
         input=codec.decode(made.input_text) if made is not None else None, output=output, error=error, error_details=details,
-        parent_run_id=row.parent_run_id, tags=msgspec.json.decode(row.tags), priority=row.priority, waiting_for=waiting,
+        parent_run_id=row.parent_run_id, state=_state(stored.state), tags=msgspec.json.decode(row.tags), priority=row.priority,
+        waiting_for=waiting,
         attempt=row.attempt, interruptions=row.interruptions, event_count=row.seq, max_events=row.max_events,
         execution_timeout=row.timeout_ms, idempotency_key=row.idempotency_key, cancel_reason=reason, created=created,
         created_at=from_ms(row.created_at), started_at=_time(row.started_at), completed_at=_time(row.completed_at),
         updated_at=from_ms(row.updated_at),
     )  # fmt: skip
+
+
+def _state(payload: str | None) -> Any:
+    try:
+        return None if payload is None else codec.decode(bytes(msgspec.json.decode(payload, type=_State).state).decode())
+    except (msgspec.MsgspecError, ValueError):
+        return None
 
 
 def _time(ms: int | None) -> datetime | None:
@@ -113,7 +125,8 @@ def event_of(run_id: str, event: StoredEvent) -> Event:
 
 
 _TIMED: Final = frozenset({
-    "step_started", "step_completed", "step_failed", "step_retrying", "sleep_started", "sleep_completed",
+    "step_started", "step_completed", "step_failed", "step_retrying", "sleep_started", "sleep_completed", "child_started",
+    "state_set", "patch_marked",
 })  # fmt: skip
 
 

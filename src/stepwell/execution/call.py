@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -16,6 +16,8 @@ from stepwell.errors import RemoteFailure, StepFailed, qualified_name
 
 MESSAGE_LENGTH_MAX: Final = 4_000
 TRACEBACK_LENGTH_MAX: Final = 16_000
+_ORIGINS: Final = "__stepwell_origins__"
+_CHAIN_MAX: Final = 20
 _HERE: Final = __file__.rsplit("execution", 1)[0]
 
 
@@ -34,6 +36,25 @@ class FailureRecord(msgspec.Struct, frozen=True):
         failed = kind(self.step or "", type=self.type, message=self.message, attempts=self.attempts, kinds=self.kinds)
         failed.traceback = self.traceback
         return failed
+
+
+def came_from(error: BaseException, *origins: str) -> None:
+    """Note of which operations' failure an exception tells: identities of steps, ``run:<id>`` for another run."""
+    error.__dict__.setdefault(_ORIGINS, []).extend(origins)
+
+
+def origins_of(error: BaseException | None) -> list[str]:
+    """Return the operations whose failure an exception tells, or came from: its own, its group's, its cause's."""
+    found: list[str] = []
+    for _ in range(_CHAIN_MAX):
+        if error is None or found:
+            break
+        found += getattr(error, _ORIGINS, ())
+        if isinstance(error, BaseExceptionGroup):
+            for member in cast("BaseExceptionGroup[BaseException]", error).exceptions:
+                found += origins_of(member)
+        error = error.__cause__ or error.__context__
+    return list(dict.fromkeys(found))
 
 
 async def call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], threads: Executor | None) -> Any:

@@ -19,7 +19,7 @@ from stepwell import codec
 from stepwell.clock import Alarm
 from stepwell.errors import CircuitBreakerError, ExecutionTimeoutError
 from stepwell.execution.branch import Branch
-from stepwell.execution.call import describe
+from stepwell.execution.call import describe, origins_of
 from stepwell.execution.failures import failure_payload, max_events_error, misfit_delay_ms, misfit_text
 from stepwell.execution.history import TRANSCRIBED, Answer, History, Signal, received
 from stepwell.execution.host import Host
@@ -116,7 +116,7 @@ class Execution:
             if self.tasks.is_thrown_away(error):
                 raise
             if not self.closed:
-                self._finish(_FAILED, "run_failed", failure_payload(describe(error)))
+                self._finish(_FAILED, "run_failed", failure_payload(describe(error), origins_of(error)))
             return
         if self.closed:
             return
@@ -399,6 +399,10 @@ class Execution:
                 return
             self._mailbox_seen = message.mailbox_seq
             self.outbox.consumed += ((message.mailbox_seq, message.message_id),)
+            if message.kind == "pause":
+                # The rest is for who holds the run next: what is let go of must not have read more than it says.
+                self.drain()
+                return
             at_ms = self.time()
             self.record(NewEvent(TRANSCRIBED[message.kind], "", message.name, payload, at_ms))
             if message.kind == "signal":

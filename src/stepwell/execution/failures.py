@@ -12,16 +12,22 @@ _HERE: Final = __file__.rsplit("execution", 1)[0]
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class _Failure(msgspec.Struct):
+class _Failure(msgspec.Struct, omit_defaults=True):
     error: FailureRecord
+    origins: list[str] = []
 
 
 _decode: Final = msgspec.json.Decoder(_Failure).decode
 
 
-def failure_payload(record: FailureRecord) -> str:
-    """Return the payload of ``run_failed`` and of ``step_failed``: ``{"error": {...}}``."""
-    return _encode(_Failure(record)).decode()
+def failure_payload(record: FailureRecord, origins: list[str] | None = None) -> str:
+    """Return the payload of ``run_failed``: ``{"error": {...}}``, and ``origins``, the operations that the error came from."""
+    return _encode(_Failure(record, origins or [])).decode()
+
+
+def recorded_origins(payload: str) -> list[str]:
+    """Read them back."""
+    return _decode(payload).origins
 
 
 def recorded_failure(payload: str) -> FailureRecord:

@@ -13,8 +13,11 @@ import msgspec
 from stepwell.progress import Message, StoredEvent
 
 OUTCOMES: Final = frozenset(
-    {"step_completed", "step_failed", "step_interrupted", "sleep_completed", "signal_timed_out", "hook_expired", "race_won"}
-)
+    {
+        "step_completed", "step_failed", "step_interrupted", "sleep_completed", "signal_timed_out", "hook_expired", "race_won",
+        "state_set", "patch_marked",
+    }
+)  # fmt: skip
 _ABOUT_OPERATIONS: Final = OUTCOMES | {"step_started", "sleep_started", "step_retrying", "child_started"}
 TRANSCRIBED: Final = {"signal": "signal_received", "hook": "hook_executed", "run": "child_completed"}
 """How a message of each kind stands in the history."""
@@ -60,6 +63,13 @@ class _Received(msgspec.Struct, rename="camel"):
     payload: msgspec.Raw
 
 
+class _Resumed(msgspec.Struct):
+    voided: list[str] = []
+    runs: list[str] = []
+    """Runs whose end is to be asked for again."""
+
+
+_decode_resumed = msgspec.json.Decoder(_Resumed).decode
 _decode_outcome = msgspec.json.Decoder(_Outcome).decode
 _decode_received = msgspec.json.Decoder(_Received).decode
 
@@ -89,6 +99,8 @@ class History:
             if event.type == "signal_received":
                 received = _decode_received(event.payload)
                 self.add_signal(event.name, Signal(received.mailbox_seq, bytes(received.payload).decode(), event.at_ms))
+            elif event.type == "run_resumed":
+                self._void(_decode_resumed(event.payload))
             elif event.type in _ANSWERS:
                 answer = bytes(_decode_received(event.payload).payload).decode()
                 self.answers[_ANSWERS[event.type], event.name] = Answer(answer, event.at_ms)
@@ -103,6 +115,15 @@ class History:
                 if signal is not None:
                     taken.add(signal)
         self._reserved = taken
+
+    def _void(self, resumed: "_Resumed") -> None:
+        """Forget what a retry has declared to count no more."""
+        for identity in resumed.voided:
+            record = self._records.get(identity)
+            if record is not None:
+                record.outcome = record.began = record.retrying = None
+        for run_id in resumed.runs:
+            self.answers.pop(("run", run_id), None)
 
     def _record(self, identity: str) -> Record:
         record = self._records.get(identity)
@@ -132,6 +153,10 @@ class History:
         """Tell whether something recorded in this branch has not been asked for yet: code that asks for something new there has
         changed, legally or not."""
         return path in self._unasked
+
+    def is_ahead_below(self, path: str) -> bool:
+        """Tell the same of a branch and all branches that it has started."""
+        return any(unasked.startswith(path) for unasked in self._unasked)
 
     @property
     def is_replaying(self) -> bool:

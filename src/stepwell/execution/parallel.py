@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 from stepwell import codec
 from stepwell.checks import check_int
 from stepwell.errors import ValidationError
+from stepwell.execution.call import came_from, origins_of
 from stepwell.execution.executor import Execution
 from stepwell.execution.here import branch_here, for_ever, gone
 from stepwell.progress import NewEvent
@@ -96,6 +97,7 @@ def _gathered(tasks: list["asyncio.Task[T]"]) -> list[T]:
     if failed:
         first = failed[0]
         for other in failed[1:]:
+            came_from(first, *origins_of(other))
             first.add_note(f"another branch failed too: {type(other).__name__}: {other}")
         raise first
     return [task.result() for task in tasks]

@@ -21,7 +21,7 @@ from stepwell.errors import (
     ValidationError,
 )
 from stepwell.execution.branch import StepScope, current
-from stepwell.execution.call import FailureRecord, call, describe
+from stepwell.execution.call import FailureRecord, call, came_from, describe
 from stepwell.execution.executor import Execution, Here
 from stepwell.execution.failures import recorded_failure, user_line
 from stepwell.execution.here import branch_here, for_ever, gone
@@ -126,7 +126,9 @@ async def run_step(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]
             branch.now_ms = record.outcome.at_ms
             return await _replayed(spec, branch, record.outcome)
         if _interrupted(spec, branch, record):
-            raise StepInterrupted(spec.name, type="StepInterrupted", message=_INTERRUPTED, attempts=1, kinds=_INTERRUPTED_KINDS)
+            lost = StepInterrupted(spec.name, type="StepInterrupted", message=_INTERRUPTED, attempts=1, kinds=_INTERRUPTED_KINDS)
+            came_from(lost, identity)
+            raise lost
         if record.retrying is not None:
             before = _retrying(record.retrying.payload)
             attempt = before.attempt + 1
@@ -247,7 +249,9 @@ async def _replayed(spec: StepSpec, branch: Here, outcome: StoredEvent) -> Any:
     except msgspec.MsgspecError as error:
         branch.execution.unreadable(outcome, error)
         return await gone(branch)
-    raise failure.as_step_failed(StepInterrupted if outcome.type == "step_interrupted" else StepFailed)
+    failed = failure.as_step_failed(StepInterrupted if outcome.type == "step_interrupted" else StepFailed)
+    came_from(failed, outcome.step_id)
+    raise failed
 
 
 def _decode(text: str, kind: Any) -> Any:
@@ -296,7 +300,9 @@ async def _failed(spec: StepSpec, branch: Here, scope: StepScope, error: BaseExc
     at_ms = branch.now_ms = execution.time()
     payload = f'{{"error":{_encode(record).decode()},{rest}}}'
     execution.record(NewEvent("step_failed", scope.step_id, spec.name, payload, at_ms), is_step_outcome=True)
-    raise record.as_step_failed()
+    failed = record.as_step_failed()
+    came_from(failed, scope.step_id)
+    raise failed
 
 
 async def _tell(on_error: Callable[[Exception], Any], error: Exception, name: str) -> None:

@@ -14,7 +14,7 @@ import msgspec
 
 from stepwell.errors import StepwellError
 from stepwell.model import STATUSES
-from stepwell.progress import Message, Outcome, Progress, StoredEvent
+from stepwell.progress import Message, NewEvent, Outcome, Progress, StoredEvent
 
 PENDING: Final = STATUSES.index("pending")
 RUNNING: Final = STATUSES.index("running")
@@ -46,7 +46,7 @@ class RunRow(NamedTuple):
     rank: int
     """Where it stands in the queue of new runs: due time less a minute for each step of priority. The least goes first."""
     wanted: int
-    """0, or 1 for cancel: what somebody outside asked for and the owner has not done yet."""
+    """0, or 2 for pause: what somebody outside asked for and the owner has not done yet."""
     undo: int
     """How many completed steps have a compensation."""
     seq: int
@@ -178,6 +178,38 @@ class Resume(msgspec.Struct, kw_only=True):
     at_ms: int
 
 
+class Pause(msgspec.Struct, kw_only=True):
+    """Let a run rest until it is resumed. Unowned: at once. Owned: ``wanted`` is set and a message put; bodies under way finish,
+    and the run is paused when its owner lets go of it, however that comes. Outcome: ``Stored`` with reason ``stored`` (also for
+    one that is paused already), ``missing`` or ``over``.
+    """
+
+    run_id: str
+    reason: str
+    at_ms: int
+
+
+class Retry(msgspec.Struct, kw_only=True):
+    """Let a failed run go on, in the same history. ``seq`` is where its history ended when ``payload`` was made, which names the
+    outcomes that count no more. Outcome: ``Stored`` with reason ``stored``, ``missing``, ``not_failed``, ``moved`` or ``limit``.
+    """
+
+    run_id: str
+    seq: int
+    payload: str
+    at_ms: int
+
+
+class Amend(msgspec.Struct, kw_only=True):
+    """Append an event to the history of a paused run that stands at ``seq``. Outcome: ``Stored`` with reason ``stored``,
+    ``missing``, ``not_paused``, ``moved`` or ``limit``.
+    """
+
+    run_id: str
+    seq: int
+    event: NewEvent
+
+
 class Claim(msgspec.Struct, kw_only=True):
     """Take due runs for this node: woken and freed ones first, then new ones by rank; fair between workflows.
 
@@ -247,7 +279,7 @@ class Expire(msgspec.Struct, kw_only=True):
     at_ms: int
 
 
-Operation: TypeAlias = NewRun | Put | Emit | Cancel | Resume | Claim | Bury | Free | Expire | Progress
+Operation: TypeAlias = NewRun | Put | Emit | Cancel | Pause | Resume | Retry | Amend | Claim | Bury | Free | Expire | Progress
 Result: TypeAlias = Triggered | Stored | Cancelled | Claimed | Freed | int | list[str] | Outcome
 
 
@@ -324,6 +356,8 @@ class StoredRun(NamedTuple):
     """The payload of ``run_created``."""
     final: StoredEvent | None
     """The final event of a run that is over."""
+    state: str | None = None
+    """The payload of its last ``state_set``."""
 
 
 class RunQuery(msgspec.Struct, kw_only=True):

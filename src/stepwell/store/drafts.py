@@ -22,9 +22,12 @@ from stepwell.store.base import (
     Cancelled,
     Emit,
     Put,
-    Resume,
     Stored,
 )
+
+WANT_NOTHING: Final = 0
+WANT_PAUSE: Final = 2
+ASKED: Final = "somebody asked for it"
 
 UNTOUCHED: Final = 0
 ADVANCED: Final = 1
@@ -166,6 +169,8 @@ def record(page: Page, progress: Progress) -> Outcome:
         run.changed = run.changed or ADVANCED
     elif progress.events or (quiet and is_quiet):
         run.waiting_for = None
+    if run.wanted == WANT_PAUSE and run.owner is None and run.status == RUNNING:
+        pause_now(page, run, ASKED, page.now_ms)
     return Recorded(run.seq, run.mailbox_seq, is_quiet or progress.misfit or not (quiet or suspend))
 
 
@@ -242,22 +247,6 @@ def cancel(page: Page, request: Cancel) -> Cancelled:
     return Cancelled("cancelled", owner)
 
 
-def resume(page: Page, request: Resume) -> Stored:
-    """Make a paused run due. What it was paused for is forgotten."""
-    run = page.runs.get(request.run_id)
-    if run is None:
-        return Stored("missing")
-    if run.status != PAUSED:
-        return Stored("not_paused", run.seq, run.owner)
-    _note(page, run, NewEvent("run_resumed", "", "", request.payload, request.at_ms))
-    run.status = PENDING if run.started_at is None else RUNNING
-    run.streak = run.tries = 0
-    run.wake_at = page.now_ms
-    run.waiting_for = None
-    run.changed = MOVED
-    return Stored("stored", run.seq)
-
-
 def take(page: Page, run: Draft, at_ms: int) -> None:
     """Make this node the owner of a due run; start it if it is new."""
     run.owner = page.node_id
@@ -266,11 +255,11 @@ def take(page: Page, run: Draft, at_ms: int) -> None:
     # From here on it executes: a node that dies before it has recorded anything more counts as an interruption.
     run.waiting_for = None
     run.changed = MOVED
+    if run.timeout_ms is not None and run.deadline is None:
+        run.deadline = at_ms + run.timeout_ms
     if run.status == PENDING:
         run.status = RUNNING
         run.started_at = at_ms
-        if run.timeout_ms is not None:
-            run.deadline = at_ms + run.timeout_ms
         page.append(run, started(run.attempt, at_ms))
 
 
@@ -289,12 +278,16 @@ def free(page: Page, run: Draft, *, pause_at: int, at_ms: int) -> bool:
     if is_executing:
         run.interruptions += 1
         run.streak += 1
+    if run.wanted == WANT_PAUSE:
+        pause_now(page, run, ASKED, at_ms)
+        return False
     return is_executing and run.streak >= pause_at
 
 
-def pause(page: Page, run: Draft, reason: str, at_ms: int) -> None:
+def pause_now(page: Page, run: Draft, reason: str, at_ms: int) -> None:
     """Pause a run that nobody owns, until somebody resumes it."""
-    _note(page, run, NewEvent("run_paused", "", "", _json({"reason": reason}), at_ms))
+    run.wanted = WANT_NOTHING
+    note(page, run, NewEvent("run_paused", "", "", _json({"reason": reason}), at_ms))
     run.status = PAUSED
     run.wake_at = None
     run.waiting_for = _json({"kind": "paused", "name": reason})
@@ -332,8 +325,8 @@ def _let_go(run: Draft, *, wake_at: int | None, waiting_for: str | None) -> None
     run.changed = MOVED
 
 
-def _note(page: Page, run: Draft, event: NewEvent) -> None:
-    # What nobody can do without: a history that is full to the last place goes without it.
+def note(page: Page, run: Draft, event: NewEvent) -> None:
+    """Append what nobody depends on: a history that is full to the last place goes without it."""
     room = 2 if run.started_at is None else 1
     if run.seq + 1 + room <= run.max_events:
         page.append(run, event)

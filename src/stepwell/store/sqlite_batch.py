@@ -12,8 +12,9 @@ import msgspec
 
 from stepwell.failpoints import failpoint
 from stepwell.progress import Progress
-from stepwell.store import drafts
+from stepwell.store import control, drafts
 from stepwell.store.base import (
+    Amend,
     Bury,
     Cancel,
     Claim,
@@ -24,9 +25,11 @@ from stepwell.store.base import (
     Freed,
     NewRun,
     Operation,
+    Pause,
     Put,
     Result,
     Resume,
+    Retry,
     RunRow,
     Triggered,
 )
@@ -130,7 +133,10 @@ class BatchExecution:
         waits = Waits(self._connection, page, self._read_drafts)
         waits.register()
         groups.answer(Cancel, waits.cancel)
-        groups.answer(Resume, lambda resume: drafts.resume(page, resume))
+        groups.answer(Pause, lambda pause: control.pause(page, pause))
+        groups.answer(Resume, lambda resume: control.resume(page, resume))
+        groups.answer(Retry, lambda retry: control.retry(page, retry))
+        groups.answer(Amend, lambda amend: control.amend(page, amend))
         groups.answer(Expire, self._expire)
         waits.tell()
         groups.answer(Claim, self._claim)
@@ -154,7 +160,7 @@ class BatchExecution:
         paused: list[str] = []
         for run in self._drafts(chosen):
             if drafts.free(self._page, run, pause_at=free.pause_at, at_ms=free.at_ms):
-                drafts.pause(self._page, run, self._reason(run), free.at_ms)
+                drafts.pause_now(self._page, run, self._reason(run), free.at_ms)
                 paused.append(run.run_id)
         self._write()
         gone = _DEAD_NODES_WITHOUT_RUNS.ask(self._connection, list[str])
@@ -212,8 +218,9 @@ class BatchExecution:
         progresses, emits = groups.of(Progress), groups.of(Emit)
         puts = [*signals, *groups.of(Put)]
         ids = [progress.run_id for progress in progresses]
-        others: list[Put | Emit | Cancel | Resume] = [*puts, *emits, *groups.of(Cancel), *groups.of(Resume)]
-        ids += [other.run_id for other in others]
+        ids += [other.run_id for other in (*puts, *emits)]
+        for kind in (Cancel, Pause, Resume, Retry, Amend):
+            ids += [request.run_id for request in groups.of(kind)]
         self._read_drafts(ids)
         if puts:
             self._read_messages(puts)

@@ -33,6 +33,7 @@ _UNREAD_MAIL = Question("sqlite/unread_mail")
 _HISTORY = statement("sqlite/history")
 _UNREAD_MAIL_OF = statement("sqlite/unread_mail_of")
 _ONE_EVENT = statement("sqlite/one_event")
+_LAST_STATE = statement("sqlite/last_state")
 _BATCH_STATE = statement("common/batch_state")
 _LIVE_NODES = statement("common/live_nodes")
 _OWNED = statement("common/owned")
@@ -176,7 +177,8 @@ def _with_ends(connection: Connection, row: RunRow, *, with_input: bool, with_ou
     # Without an output to carry, how a run ended is small: its error, or why it was cancelled.
     has_end = row.status >= OVER_FROM and (with_output or row.status != COMPLETED)
     final = _event(connection, row.run_id, row.seq) if has_end else None
-    return StoredRun(row, None if created is None else created.payload, final)
+    state = all_rows(connection, _LAST_STATE, row.run_id)
+    return StoredRun(row, None if created is None else created.payload, final, _text(state[0][0]) if state else None)
 
 
 def _event(connection: Connection, run_id: str, seq: int) -> StoredEvent | None:

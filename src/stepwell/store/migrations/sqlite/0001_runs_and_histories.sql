@@ -76,6 +76,9 @@ CREATE TABLE events (
 -- Events from outside, by the id that their sender gave them.
 CREATE INDEX events_from_outside ON events (run_id, step_id) WHERE step_id >= 'event:' AND step_id < 'event;';
 
+-- What runs show of themselves.
+CREATE INDEX events_state ON events (run_id, seq) WHERE type = 'state_set';
+
 CREATE TABLE messages (
     run_id TEXT NOT NULL,
     mailbox_seq INTEGER NOT NULL,
