@@ -1,6 +1,6 @@
 """Durable workflows: ordinary functions that survive crashes, deploys and month-long waits."""
 
-from stepwell.authoring.context import Context
+from stepwell.authoring.context import Context, wait_for_approval
 from stepwell.authoring.step import Step, step
 from stepwell.authoring.workflow import Workflow, register_workflow, workflow
 from stepwell.client.blocking import Client
@@ -84,5 +84,6 @@ __all__ = [
     "current_step",
     "register_workflow",
     "step",
+    "wait_for_approval",
     "workflow",
 ]

@@ -37,9 +37,12 @@ def connect(url: str | None, *, clock: Clock | None = None, settings: Settings |
 def _embedded(path: Path | None, clock: Clock, settings: Settings) -> Engine:
     # Here, so that `import stepwell` does not load a third more for those who only define workflows.
     from stepwell.engine.embedded import EmbeddedEngine
+    from stepwell.engine.hook_tokens import HookTokens
     from stepwell.store.sqlite import SqliteStore
 
-    return EmbeddedEngine(SqliteStore(path, clock=clock, settings=settings), clock=clock, settings=settings)
+    tokens = HookTokens(None if path is None else path.with_name(f"{path.name}.hookkey"))
+    store = SqliteStore(path, clock=clock, settings=settings)
+    return EmbeddedEngine(store, clock=clock, settings=settings, hook_tokens=tokens)
 
 
 def find_file(url: str | None) -> Path | None:

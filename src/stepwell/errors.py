@@ -20,9 +20,17 @@ class NotFoundError(StepwellError):
 
 
 class ConflictError(StepwellError):
-    """The request does not fit what is recorded: an id taken by other input, a run that is over, an answered hook."""
+    """The request does not fit what is recorded: an id taken by other input, a run that is over, an answered hook.
+
+    Attributes:
+        hook: The hook that was answered before, with the answer that stands; None in all other cases.
+    """
 
     code = "conflict"
+
+    def __init__(self, message: str, hook: Any = None) -> None:
+        super().__init__(message)
+        self.hook = hook
 
 
 class FencedError(ConflictError):

@@ -100,7 +100,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field
 
 
 class Hook(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field=TAG, tag="Hook"):
-    """A token with which the outside resumes a run."""
+    """A token with which the outside resumes a run. Who has the token may answer: it is not shown where a hook is printed."""
 
     token: str
     url: str
@@ -111,6 +111,9 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field=
     state: Literal["open", "executed", "expired"] = "open"
     answer: Any = None
     expires: datetime | None = None
+
+    def __repr__(self) -> str:
+        return f"<hook {self.name!r} of run {self.run_id!r}: {self.action!r}, {self.state}>"
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True, rename="camel", tag_field=TAG, tag="Page"):

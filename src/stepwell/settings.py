@@ -79,6 +79,11 @@ def url_from_environment() -> str | None:
     return os.environ.get("STEPWELL_URL") or None
 
 
+def hook_key_from_environment() -> str | None:
+    """Return ``STEPWELL_HOOK_KEY``: what the tokens of hooks derive from, if it does not lie beside the database."""
+    return os.environ.get("STEPWELL_HOOK_KEY") or None
+
+
 def failpoints_from_environment() -> str:
     """Return ``STEPWELL_FAILPOINTS``: where to die, for tests."""
     return os.environ.get("STEPWELL_FAILPOINTS", "")

@@ -55,6 +55,7 @@ PUBLIC_NAMES = [
     "current_step",
     "register_workflow",
     "step",
+    "wait_for_approval",
     "workflow",
 ]
 

@@ -16,7 +16,8 @@ from stepwell.execution import parallel as branches_at_once
 from stepwell.execution.executor import Execution, Here
 from stepwell.execution.here import branch_here
 from stepwell.execution.identity import derived_int, derived_random
-from stepwell.model import Run
+from stepwell.execution.tokens import parse_token, unknown_hook
+from stepwell.model import Hook, Run
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -136,6 +137,41 @@ class Context:
         self._here("emit")
         await self._execution.host.flows.emit_event(self.run_id, event_type, payload)
 
+    async def create_hook(self, name: str, action: str, payload: Any = None, *, expires: Duration | None = None) -> Hook:
+        """Make a token with which somebody outside can answer this run; each call makes one of its own.
+
+        See ``client.workflow.create_hook``.
+        """
+        self._here("create_hook")
+        return await self._execution.host.flows.create_hook(self.run_id, name, action, payload, expires=expires)
+
+    @overload
+    async def wait_for_hook(self, token: str, timeout: Duration | None = None, type: None = None) -> Any: ...
+    @overload
+    async def wait_for_hook(self, token: str, timeout: Duration | None = None, *, type: type[T]) -> T: ...
+    async def wait_for_hook(self, token: str, timeout: Duration | None = None, type: Any = None) -> Any:
+        """Wait durably for the answer to a hook of this run, and return its payload. An answer that came before is kept.
+
+        Args:
+            timeout: How long to wait (until the hook expires).
+            type: What to decode the payload into.
+
+        Raises:
+            TimeoutError: No answer came in time.
+            HookExpired: The hook expired first.
+            NotFoundError: The token is none of this run's.
+            ValidationError: The payload does not fit ``type``. The text names the field.
+        """
+        here, parts = self._here("wait_for_hook"), parse_token(token)
+        if parts.run_id != self.run_id:
+            raise unknown_hook()
+        timeout_ms = None if timeout is None else parse_ms(timeout, bare="specification", field="timeout")
+        try:
+            answer = await waits.wait_for_hook(here, parts.hook_id, parts.expires_ms, timeout_ms)
+        except waits.TimedOut:
+            raise TimeoutError("the hook was not answered in time") from None
+        return codec.decode(answer, type)
+
     async def set_state(self, state: Any) -> None:
         """Show something on the run, as ``Run.state``, while it runs and after. Costs one event.
 
@@ -169,6 +205,16 @@ class Context:
     def uuid4(self) -> UUID:
         """Return a UUID that is the same on replay."""
         return UUID(int=derived_int(self._execution.assignment.seed, self._here("uuid4").operation("uuid4")), version=4)
+
+
+async def wait_for_approval(token: str, timeout: Duration | None = None) -> Any:
+    """Wait durably for the answer to a hook, in the body of the workflow that it belongs to: ``ctx.wait_for_hook``, as a
+    function of its own.
+    """
+    branch = branch_here()
+    if branch is None:
+        raise ValidationError("wait_for_approval is for the workflow's own code", field="wait_for_approval")
+    return await Context(branch.execution).wait_for_hook(token, timeout)
 
 
 class _Call:

@@ -17,7 +17,7 @@ from stepwell.client.workflows import AsyncWorkflows
 from stepwell.durations import Duration
 from stepwell.errors import ForkedClientError, StepwellError, UnavailableError
 from stepwell.execution.branch import Branch, current
-from stepwell.model import Event, Page, Run, Stats, Status
+from stepwell.model import Event, Hook, Page, Run, Stats, Status
 from stepwell.settings import Settings
 from stepwell.worker.worker import WorkflowWorker
 
@@ -179,6 +179,20 @@ class Workflows:
     def cancel(self, id: str, *, reason: str | None = None, children: bool = True) -> Run[Any]:
         """See ``AsyncWorkflows.cancel``."""
         return self._run(self._workflows.cancel(id, reason=reason, children=children))
+
+    def create_hook(
+        self, run_id: str, name: str, action: str, payload: Any = None, *, key: str | None = None, expires: Duration | None = None
+    ) -> Hook:
+        """See ``AsyncWorkflows.create_hook``."""
+        return self._run(self._workflows.create_hook(run_id, name, action, payload, key=key, expires=expires))
+
+    def execute_hook(self, token: str, payload: Any = None) -> Hook:
+        """See ``AsyncWorkflows.execute_hook``."""
+        return self._run(self._workflows.execute_hook(token, payload))
+
+    def get_hooks(self, run_id: str) -> list[Hook]:
+        """See ``AsyncWorkflows.get_hooks``."""
+        return self._run(self._workflows.get_hooks(run_id))
 
     def pause(self, id: str) -> Run[Any]:
         """See ``AsyncWorkflows.pause``."""

@@ -14,7 +14,7 @@ import msgspec
 from stepwell import codec
 from stepwell.authoring.workflow import Workflow
 from stepwell.checks import check_int, check_run_id
-from stepwell.client.control import AsyncControl
+from stepwell.client.hooks import AsyncHooks
 from stepwell.client.recorded import derived, derived_id
 from stepwell.client.requests import LIST_MAX, event_type, new_id, run_filter, signal_request, trigger_request
 from stepwell.durations import Duration, parse_ms
@@ -54,7 +54,7 @@ class _Ending(msgspec.Struct):
 _ending: Final = msgspec.json.Decoder(_Ending).decode
 
 
-class AsyncWorkflows(AsyncControl):
+class AsyncWorkflows(AsyncHooks):
     """The runs of an engine."""
 
     @overload

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import msgspec
 
 from stepwell.clock import Alarm
-from stepwell.model import Event, Page, Run, Stats, Status
+from stepwell.model import Event, Hook, Page, Run, Stats, Status
 from stepwell.progress import Assignment, Held
 from stepwell.settings import Settings
 
@@ -161,6 +161,27 @@ class Engine(Protocol):
 
     async def cancel(self, run_id: str, reason: str | None, children: bool) -> Run[Any]:
         """End a run, and the children that it waits for. One that is over already is returned as it is."""
+        ...
+
+    async def create_hook(self, run_id: str, hook_id: str, name: str, action: str, payload: str, expires_in_ms: int) -> Hook:
+        """Make a hook, or find the one of this run that has this id.
+
+        Raises:
+            ConflictError: The run is over, or its history is full.
+        """
+        ...
+
+    async def execute_hook(self, token: str, payload: str, answer_id: str) -> Hook:
+        """Answer a hook.
+
+        Raises:
+            ConflictError: It was answered by another answer, or its run is over.
+            HookExpired: It has expired.
+        """
+        ...
+
+    async def get_hooks(self, run_id: str) -> list[Hook]:
+        """Return the hooks of a run."""
         ...
 
     async def pause(self, run_id: str) -> Run[Any]:

@@ -5,30 +5,38 @@ from collections.abc import Sequence
 from typing import Any
 
 from stepwell import codec
+from stepwell.clock import Clock
 from stepwell.durations import from_ms
 from stepwell.engine.api import Session, SignalRequest, TriggerRequest, Worker
-from stepwell.engine.controls import Controls
 from stepwell.engine.created import created_payload
 from stepwell.engine.explain import explain
+from stepwell.engine.hook_tokens import HookTokens
+from stepwell.engine.hooks import Hooks
 from stepwell.engine.present import run_of
 from stepwell.errors import ConflictError, NotFoundError
 from stepwell.failpoints import counters
 from stepwell.model import STATUSES, Event, Run, Stats
 from stepwell.progress import Assignment, Message
+from stepwell.settings import Settings
 from stepwell.store.base import (
     OVER_FROM,
     Emit,
     NewRun,
     Put,
     RunRow,
+    Store,
     Stored,
     StoredRun,
     Triggered,
 )
 
 
-class EmbeddedEngine(Controls):
-    """Implements ``Engine``."""
+class EmbeddedEngine(Hooks):
+    """Implements ``Engine``. ``hook_tokens`` makes the tokens of hooks."""
+
+    def __init__(self, store: Store, *, clock: Clock, settings: Settings, hook_tokens: HookTokens) -> None:
+        super().__init__(store, clock=clock, settings=settings)
+        self.hook_tokens = hook_tokens
 
     def now_ms(self) -> int:
         """See ``Engine.now_ms``."""

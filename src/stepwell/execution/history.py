@@ -78,7 +78,7 @@ class History:
     """The recorded past of a run, as its executor asks for it."""
 
     __slots__ = (
-        "_records", "_reserved", "_signals", "_unasked", "answers", "last_ms",
+        "_records", "_reserved", "_signals", "_unasked", "answers", "hook_names", "last_ms",
     )  # fmt: skip
 
     def __init__(self, events: Iterable[StoredEvent]) -> None:
@@ -92,6 +92,8 @@ class History:
         self._signals: dict[str, deque[Signal]] = {}
         self.answers: dict[tuple[str, str], Answer] = {}
         """By the kind and name of the message."""
+        self.hook_names: dict[str, str] = {}
+        """By the ids of hooks: for people."""
         self.last_ms = 0
         taken: set[int] = set()
         for event in events:

@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypeVar
 
 from stepwell.clock import Alarm
 from stepwell.execution.branch import StepScope
-from stepwell.model import Event, Run
+from stepwell.model import Event, Hook, Run
 
 E = TypeVar("E")
 
@@ -18,6 +18,8 @@ class Flows(Protocol):
     def trigger(self) -> Callable[..., Awaitable[Run[Any]]]: ...
     @property
     def result(self) -> Callable[..., Awaitable[Any]]: ...
+    @property
+    def create_hook(self) -> Callable[..., Awaitable[Hook]]: ...
     @property
     def emit_event(self) -> Callable[..., Awaitable[Event]]: ...
 

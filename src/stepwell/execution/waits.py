@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from stepwell import codec
-from stepwell.errors import SignalTimeout
+from stepwell.errors import HookExpired, SignalTimeout
 from stepwell.execution.executor import Here
 from stepwell.execution.here import gone
 from stepwell.execution.history import Answer, Signal
@@ -91,6 +91,10 @@ async def wait_for_signal(branch: Here, name: str, timeout_ms: int | None) -> st
 class TimedOut(Exception):
     """Nothing came in time. Callers turn it into what their users know."""
 
+    def __init__(self, *, is_expired: bool) -> None:
+        super().__init__()
+        self.is_expired = is_expired
+
 
 async def wait_for_run(branch: Here, run_id: str, timeout_ms: int | None) -> Answer:
     """Wait until another run is over: its status and the payload of its final event, as ``{"status", "final"}``.
@@ -109,16 +113,39 @@ async def wait_for_run(branch: Here, run_id: str, timeout_ms: int | None) -> Ans
     return await wait_for_answer(branch, "child", ("run", run_id), timeout_ms=timeout_ms, begin=begin)
 
 
+async def wait_for_hook(branch: Here, hook_id: str, expires_ms: int, timeout_ms: int | None) -> str:
+    """Return the answer, a JSON text, of a hook of this run.
+
+    Raises:
+        TimedOut: None came within the time-out. HookExpired: the hook expired first.
+    """
+    execution = branch.execution
+    shown = execution.history.hook_names.get(hook_id, hook_id)
+
+    def begin(identity: str, due_ms: int | None) -> None:
+        execution.record(NewEvent("sleep_started", identity, shown, _until(branch, due_ms or expires_ms), execution.time()))
+
+    try:
+        answer = await wait_for_answer(
+            branch, "hook", ("hook", hook_id), timeout_ms=timeout_ms, expires_ms=expires_ms, begin=begin, shown=shown
+        )  # fmt: skip
+    except TimedOut as late:
+        if late.is_expired:
+            raise HookExpired(f"hook {shown!r} has expired, and nobody had answered it") from None
+        raise
+    return answer.payload
+
+
 async def wait_for_answer(
     branch: Here, kind: Literal["hook", "child"], answer: tuple[str, str], *, timeout_ms: int | None,
-    begin: Callable[[str, int | None], None], shown: str = "", timeout_type: str = "signal_timed_out",
+    begin: Callable[[str, int | None], None], shown: str = "", expires_ms: int | None = None,
 ) -> Answer:  # fmt: skip
     """Wait for the message of this kind and name, which any number of waits may read.
 
     Args:
         begin: Records the beginning of the wait, with its ``until`` (ms or null), under the identity that it is given.
         shown: What ``waiting_for`` names (the message's name).
-        timeout_type: The event that records that nothing came within ``timeout_ms``.
+        expires_ms: From when on nothing can come any more.
 
     Raises:
         TimedOut: Nothing did.
@@ -131,17 +158,19 @@ async def wait_for_answer(
     record = execution.history.ask(identity)
     if record is not None and record.outcome is not None:
         branch.now_ms = record.outcome.at_ms
-        raise TimedOut
+        raise TimedOut(is_expired=record.outcome.type == "hook_expired")
     due_ms: int | None = None
     if record is not None and record.began is not None:
         due_ms = codec.decode(record.began.payload)["until"]
     elif answer not in execution.history.answers:
         due_ms = None if timeout_ms is None else execution.time() + timeout_ms
+        if expires_ms is not None and (due_ms is None or expires_ms < due_ms):
+            due_ms = expires_ms
         begin(identity, due_ms)
     while answer not in execution.history.answers:
         wait = Wait(
             execution, kind, shown or name, due_ms=due_ms, timeout_id="" if due_ms is None else identity,
-            timeout_type=timeout_type, answer=answer,
+            timeout_type="hook_expired" if due_ms is not None and due_ms == expires_ms else "signal_timed_out", answer=answer,
         )  # fmt: skip
         woken = await wait.over()
         if execution.closed or branch.is_closed:
@@ -149,7 +178,7 @@ async def wait_for_answer(
             return Answer("{}", 0)
         if not woken:
             branch.now_ms = wait.timed_out_ms
-            raise TimedOut
+            raise TimedOut(is_expired=wait.timeout_type == "hook_expired")
     found = execution.history.answers[answer]
     branch.now_ms = max(branch.now_ms, found.at_ms)
     return found

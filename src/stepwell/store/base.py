@@ -210,6 +210,55 @@ class Amend(msgspec.Struct, kw_only=True):
     event: NewEvent
 
 
+class HookRow(NamedTuple):
+    """One row of ``hooks``, in the order of its columns. Payload and answer are JSON texts."""
+
+    run_id: str
+    hook_id: str
+    name: str
+    action: str
+    payload: str
+    expires: int | None
+    created_at: int
+    answer_id: str | None = None
+    answer: str | None = None
+    answered_at: int | None = None
+
+
+class MakeHook(msgspec.Struct, kw_only=True):
+    """Make a hook, and append ``hook_created`` with the payload ``said``. Outcome: ``Hooked`` with reason ``created``, ``same``
+    (it is there: what was asked first stands), ``missing``, ``over`` or ``limit``.
+    """
+
+    run_id: str
+    hook_id: str
+    name: str
+    action: str
+    payload: str
+    expires_ms: int
+    said: str
+    at_ms: int
+
+
+class AnswerHook(msgspec.Struct, kw_only=True):
+    """Answer a hook: its run is put a message of kind ``hook``, whose name is the hook's id. Outcome: ``Hooked`` with reason
+    ``stored`` (also for an ``answer_id`` that was stored before), ``answered``, ``missing``, ``over`` or ``expired``.
+    """
+
+    run_id: str
+    hook_id: str
+    answer_id: str
+    payload: str
+    at_ms: int
+
+
+class Hooked(NamedTuple):
+    """What became of a hook, and the hook as it is now."""
+
+    reason: str
+    hook: HookRow | None
+
+
 class Claim(msgspec.Struct, kw_only=True):
     """Take due runs for this node: woken and freed ones first, then new ones by rank; fair between workflows.
 
@@ -279,8 +328,24 @@ class Expire(msgspec.Struct, kw_only=True):
     at_ms: int
 
 
-Operation: TypeAlias = NewRun | Put | Emit | Cancel | Pause | Resume | Retry | Amend | Claim | Bury | Free | Expire | Progress
-Result: TypeAlias = Triggered | Stored | Cancelled | Claimed | Freed | int | list[str] | Outcome
+Operation: TypeAlias = (
+    NewRun
+    | Put
+    | Emit
+    | Cancel
+    | Pause
+    | Resume
+    | Retry
+    | Amend
+    | MakeHook
+    | AnswerHook
+    | Claim
+    | Bury
+    | Free
+    | Expire
+    | Progress
+)
+Result: TypeAlias = Triggered | Stored | Hooked | Cancelled | Claimed | Freed | int | list[str] | Outcome
 
 
 class Committed(NamedTuple):
@@ -482,6 +547,10 @@ class Store(Protocol):
     async def list_runs(self, query: RunQuery) -> list[StoredRun]: ...
 
     async def events(self, run_id: str, after: int, limit: int) -> list[StoredEvent]: ...
+
+    async def hooks(self, run_id: str) -> list[HookRow]:
+        """The hooks of a run, in the order in which they were made."""
+        ...
 
     async def knows_worker(self, workflow: str, version: str) -> bool:
         """Whether a live node's ``info`` names this workflow and version."""

@@ -21,6 +21,7 @@ from stepwell.store.base import (
     Cancel,
     Cancelled,
     Emit,
+    HookRow,
     Put,
     Stored,
 )
@@ -114,6 +115,9 @@ class Page:
         """The final events of runs that ended in this batch."""
         self.mailed: list[str] = []
         """Runs that were sent a message which none of the operations is about."""
+        self.hooks: dict[tuple[str, str], HookRow] = {}
+        """By run and id: those that are asked for and are there."""
+        self.changed_hooks: list[HookRow] = []
         self.ended_besides: list[str] = []
         """Runs that ended along with others."""
 

@@ -23,6 +23,7 @@ from stepwell.store.base import (
     Committed,
     Counts,
     History,
+    HookRow,
     NotApplied,
     OwnedRun,
     Poll,
@@ -181,6 +182,10 @@ class SqliteStore:
     async def events(self, run_id: str, after: int, limit: int) -> list[StoredEvent]:
         """See ``Store``."""
         return await self._read(lambda connection: reads.events(connection, run_id, after, limit))
+
+    async def hooks(self, run_id: str) -> list[HookRow]:
+        """See ``Store``."""
+        return await self._read(lambda connection: reads.hooks(connection, run_id))
 
     async def knows_worker(self, workflow: str, version: str) -> bool:
         """See ``Store``."""

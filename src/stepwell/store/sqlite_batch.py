@@ -12,9 +12,10 @@ import msgspec
 
 from stepwell.failpoints import failpoint
 from stepwell.progress import Progress
-from stepwell.store import control, drafts
+from stepwell.store import control, drafts, hooks
 from stepwell.store.base import (
     Amend,
+    AnswerHook,
     Bury,
     Cancel,
     Claim,
@@ -23,6 +24,8 @@ from stepwell.store.base import (
     Expire,
     Free,
     Freed,
+    HookRow,
+    MakeHook,
     NewRun,
     Operation,
     Pause,
@@ -50,6 +53,7 @@ _KEYS = Question("sqlite/find_keys")
 _STATUSES = Question("sqlite/statuses")
 _MESSAGES = Question("sqlite/find_messages")
 _OUTSIDE_EVENTS = Question("sqlite/find_outside_events")
+_HOOKS = Question("sqlite/find_hooks")
 _MAIL_IDS = Question("sqlite/mail_ids")
 _DEAD_OWNERS = Question("sqlite/dead_owners")
 _ORPHANS_OF_KNOWN = Question("sqlite/orphans_of_known")
@@ -62,6 +66,7 @@ _INSERT_RUNS = RowWriter("common/insert_runs", len(RunRow._fields) + 1)
 _INSERT_KEYS = RowWriter("common/insert_keys", 4)
 _INSERT_EVENTS = RowWriter("sqlite/insert_events", len(EventRow._fields))
 _INSERT_MESSAGES = RowWriter("common/insert_messages", len(MessageRow._fields))
+_WRITE_HOOKS = RowWriter("sqlite/write_hooks", len(HookRow._fields))
 _ADVANCE_RUNS = RowWriter("sqlite/advance_runs", 3)
 _MOVE_RUNS = RowWriter("sqlite/move_runs", 18)
 
@@ -130,6 +135,8 @@ class BatchExecution:
         groups.answer(Emit, lambda emit: drafts.emit(page, emit))
         groups.fill(Progress, [drafts.record(page, progress) for progress in groups.of(Progress)])
         groups.answer(Put, lambda put: drafts.put(page, put))
+        groups.answer(MakeHook, lambda make: hooks.make(page, make))
+        groups.answer(AnswerHook, lambda answer: hooks.answer(page, answer))
         waits = Waits(self._connection, page, self._read_drafts)
         waits.register()
         groups.answer(Cancel, waits.cancel)
@@ -219,9 +226,13 @@ class BatchExecution:
         puts = [*signals, *groups.of(Put)]
         ids = [progress.run_id for progress in progresses]
         ids += [other.run_id for other in (*puts, *emits)]
-        for kind in (Cancel, Pause, Resume, Retry, Amend):
+        for kind in (Cancel, Pause, Resume, Retry, Amend, MakeHook, AnswerHook):
             ids += [request.run_id for request in groups.of(kind)]
         self._read_drafts(ids)
+        hooked = [(request.run_id, request.hook_id) for kind in (MakeHook, AnswerHook) for request in groups.of(kind)]
+        if hooked:
+            for hook in _HOOKS.ask(self._connection, list[HookRow], to_json(hooked)):
+                self._page.hooks[hook.run_id, hook.hook_id] = hook
         if puts:
             self._read_messages(puts)
         if emits:
@@ -307,5 +318,8 @@ class BatchExecution:
         _MOVE_RUNS.write(self._connection, moved, page.now_ms)
         _INSERT_EVENTS.write(self._connection, page.events)
         _INSERT_MESSAGES.write(self._connection, page.messages)
+        if page.changed_hooks:
+            _WRITE_HOOKS.write(self._connection, list({hook[:2]: hook for hook in page.changed_hooks}.values()))
+            page.changed_hooks.clear()
         page.events.clear()
         page.messages.clear()

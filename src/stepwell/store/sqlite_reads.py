@@ -13,6 +13,7 @@ from stepwell.store.base import (
     BatchState,
     Counts,
     History,
+    HookRow,
     OwnedRun,
     Poll,
     RunQuery,
@@ -34,6 +35,7 @@ _HISTORY = statement("sqlite/history")
 _UNREAD_MAIL_OF = statement("sqlite/unread_mail_of")
 _ONE_EVENT = statement("sqlite/one_event")
 _LAST_STATE = statement("sqlite/last_state")
+_HOOKS_OF = statement("common/hooks_of")
 _BATCH_STATE = statement("common/batch_state")
 _LIVE_NODES = statement("common/live_nodes")
 _OWNED = statement("common/owned")
@@ -163,6 +165,11 @@ def events(connection: Connection, run_id: str, after: int, limit: int) -> list[
         if len(page) < end - start:
             break
     return found
+
+
+def hooks(connection: Connection, run_id: str) -> list[HookRow]:
+    """Return the hooks of a run."""
+    return [HookRow(*row) for row in all_rows(connection, _HOOKS_OF, run_id)]
 
 
 def counts(connection: Connection, now_ms: int) -> Counts:
