@@ -107,7 +107,7 @@ async def _one_life(
 async def _life(client: AsyncClient, shape: Shape) -> tuple[Run[Any], list[str]]:
     # Nothing here is closed on the way out: a death leaves no time for that.
     worker = WorkflowWorker(client)
-    await worker.start(shape.workflow, "child-of-a-shape")
+    await worker.start(shape.workflow, "child-of-a-shape", "failing-child-of-a-shape")
     here.world.is_watched = True
     await client.workflow.trigger(shape.workflow, run_id=RUN)
     drives = asyncio.create_task(shape.drive(client))
@@ -142,7 +142,7 @@ def end_of(run: Run[Any]) -> Any:
     return f"{details.type.rpartition('.')[2]}: {details.message}"
 
 
-_TIMES: Final = {"startedAt", "durationMs", "until", "nextAt", "seed"}
+_TIMES: Final = {"startedAt", "durationMs", "until", "nextAt", "seed", "expires", "messageId"}
 _DRAWN: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-|T\d\d:\d\d:\d\d")
 
 

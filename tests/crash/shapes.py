@@ -5,11 +5,14 @@ rest on. Drivers may be repeated from the beginning at any time: each is what a 
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any, Final, NamedTuple
 
 from stepwell import (
     AsyncClient,
+    ChildFailed,
+    ConflictError,
     Context,
     NonRetryableError,
     Run,
@@ -558,3 +561,76 @@ async def too_slow(ctx: Context) -> None:
     """A deadline that holds whoever executes the run."""
     await step("first", effect)()
     await ctx.wait_for_signal("never")
+
+
+@workflow("failing-child-of-a-shape")
+async def failing_child(ctx: Context, input: int) -> int:
+    """Fails."""
+    raise ValueError(f"child {input}")
+
+
+@shape(["first", 0, 1, "child 2", "race", 3, "last"])
+async def awaited_children(ctx: Context) -> list[Any]:
+    """Children that are waited for: one, several, one that fails, the first of several."""
+    first = await step("first", effect)()
+    one = await ctx.run_child(child, 0)
+    (two,) = await ctx.parallel([lambda: ctx.run_child(child, 1)])
+    try:
+        failed = await ctx.run_child(failing_child, 2)
+    except ChildFailed as error:
+        failed = error.message
+    key, three = await ctx.race({"race": lambda: ctx.run_child(child, 3), "never": lambda: ctx.wait_for_signal("never")})
+    return [first, one, two, failed, key, three, await step("last", effect)(first)]
+
+
+def _has(event_type: str, count: int = 1) -> Callable[[Run[Any], list[Event]], bool]:
+    return lambda run, events: sum(event.event_type == event_type for event in events) >= count
+
+
+async def _answers_twice(client: AsyncClient) -> None:
+    for number in range(2):
+        await until(client, _has("hook_created", number + 1))
+        for hook in await client.workflow.get_hooks(RUN):
+            if hook.payload == number:
+                with contextlib.suppress(ConflictError):  # answered in another life, or the run is over
+                    await client.workflow.execute_hook(hook.token, f"answer {number}")
+
+
+@shape(["answer 0", "a#0", "answer 1", "a#1"], drive=_answers_twice)
+async def answered_hooks(ctx: Context) -> list[str]:
+    """A loop that asks the outside anew, and a step that rests on each answer."""
+    done: list[str] = []
+    for number in range(2):
+        hook = await ctx.create_hook("budget", "approve", number)
+        done += [await ctx.wait_for_hook(hook.token), f"a#{number}"]
+        await step("a", effect)()
+    return done
+
+
+@shape([True, "a", True])
+async def marks(ctx: Context) -> list[Any]:
+    """What a run says of itself."""
+    await ctx.set_state({"done": 0})
+    new = await ctx.patched("change")
+    done = await step("a", effect)()
+    await ctx.set_state({"done": 1})
+    return [new, done, await ctx.patched("change")]
+
+
+async def _pauses(client: AsyncClient) -> None:
+    await until(client, has_recorded("first"))
+    history = [event.event_type for event in await client.workflow.get_events(RUN)]
+    if "run_paused" not in history:
+        await client.workflow.pause(RUN)
+        await until(client, _has("run_paused"))
+    if (await client.workflow.get_run(RUN)).status == "paused":
+        await client.workflow.resume(RUN)
+    await send(client, "go", None, "go")
+
+
+@shape(["first", "second"], drive=_pauses)
+async def paused_and_resumed(ctx: Context) -> list[str]:
+    """Paused while it waits, and resumed."""
+    first = await step("first", effect)()
+    await ctx.wait_for_signal("go")
+    return [first, await step("second", effect)(first)]

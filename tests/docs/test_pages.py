@@ -17,6 +17,7 @@ from stepwell import (
     AsyncClient,
     Client,
     Context,
+    HookExpired,
     Event,
     Settings,
     SignalTimeout,
@@ -137,6 +138,14 @@ async def eventful(ctx: Context, watcher: str) -> None:
     with pytest.raises(StepInterrupted):
         await lost(watcher)
     await ctx.run_child(child)
+    await ctx.set_state({"half": "done"})
+    await ctx.patched("a-change")
+    hook = await ctx.create_hook("budget", "approve")
+    await client_of_test.get().workflow.execute_hook(hook.token)
+    await ctx.wait_for_hook(hook.token)
+    late = await ctx.create_hook("late", "approve", expires="1ms")
+    with pytest.raises(HookExpired):
+        await ctx.wait_for_hook(late.token)
     await ctx.wait_for_signal("go")
 
 
@@ -188,9 +197,12 @@ async def _histories(url: str) -> list[Event]:
             await calls.wait(run_id)
             failed = await calls.trigger(failing)
             await calls.wait(failed.run_id)
+            await calls.retry(failed.run_id)
+            await calls.wait(failed.run_id)
             async for event in calls.stream_events("deadly"):
                 if event.event_type == "run_paused":
                     break
+        await calls.set_step_result("deadly", "dies", None, "the operator has looked")
         await calls.resume("deadly")
         await calls.cancel("deadly")
         return [event for each in (run_id, failed.run_id, "deadly") for event in await calls.get_events(each)]

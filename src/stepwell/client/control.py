@@ -44,7 +44,7 @@ class AsyncControl(Recorded):
 
         Raises:
             NotFoundError: There is no such run.
-            ConflictError: It has not failed, was retried by somebody else, was compensated, is full, or its parent is over.
+            ConflictError: It has not failed, was retried by somebody else, is full, or its parent is over.
         """
         return await self._recorded("retry", self._retry, check_run_id(id, "id"))
 

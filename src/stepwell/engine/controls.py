@@ -84,8 +84,6 @@ class Controls(Reading):
         if row.parent_run_id is not None and await self._is_over(row.parent_run_id):
             raise ConflictError(f"run {run_id!r} cannot be retried: its parent {row.parent_run_id!r} is over")
         events = await self._stored_events(run_id)
-        if any(event.type in ("compensation_completed", "compensation_failed") for event in events):
-            raise ConflictError(f"run {run_id!r} cannot be retried: what it did has been compensated; fork it")
         voided, runs = _voided(events, recorded_origins(stored.final.payload))
         payload = codec.encode({"attempt": row.attempt + 1, "voided": voided, "runs": runs}, field="payload")
         done = await self._asked(run_id, Retry(run_id=run_id, seq=row.seq, payload=payload, at_ms=self.store.now_ms()))
