@@ -468,3 +468,23 @@ def test_help_is_printed_on_standard_output(shell: Shell, args: list[str]):
     assert done.code == 0
     assert done.out
     assert not list(shell.folder.glob("*.db"))
+
+
+def test_runs_are_paused_resumed_and_retried_by_id_and_by_filter(shell: Shell):
+    for number in range(2):
+        shell.run("trigger", "approval", "--id", f"p{number}", "--tag", "steered")
+    assert shell.run("runs", "pause", "p0", "--json").json["status"] == "paused"
+    refused = shell.run("runs", "pause", "--tag", "steered")
+    assert refused.code == 2
+    assert "1 run" in refused.err
+    assert shell.run("runs", "pause", "--tag", "steered", "--yes", "--json").json == {"matched": 1, "paused": 1}
+    assert shell.run("runs", "resume", "--workflow", "approval", "--yes", "--json").json == {"matched": 2, "resumed": 2}
+    assert shell.run("runs", "resume", "p0").code == 1
+    assert "not failed" in shell.run("runs", "retry", "p0").err
+    assert shell.run("runs", "retry", "--status", "failed").code == 2
+
+
+def test_a_hook_that_does_not_exist_is_not_answered(shell: Shell):
+    shell.run("trigger", "approval", "--id", "h0")
+    answered = shell.run("hook", "swh.x.y.1.z.w", "--payload", "true")
+    assert (answered.code, "no such hook" in answered.err) == (4, True)

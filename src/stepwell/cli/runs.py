@@ -1,4 +1,4 @@
-"""``stepwell runs``: look at runs, and cancel them."""
+"""``stepwell runs``: look at runs, and steer them."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from cyclopts import App
 from rich.text import Text
 
 from stepwell import AsyncClient, Run
-from stepwell.cli.cancel import cancel
+from stepwell.cli.control import cancel, pause, resume, retry
 from stepwell.cli.exits import Exit
 from stepwell.cli.follow import event_detail, event_text, outcome
 from stepwell.cli.interrupts import Interrupted, Interrupts
@@ -29,8 +29,9 @@ from stepwell.cli.output import (
 )
 from stepwell.clock import Clock
 
-runs = App(name="runs", help="Look at runs, and cancel them.")
-runs.command(cancel)
+runs = App(name="runs", help="Look at runs, and steer them.")
+for command in (cancel, pause, resume, retry):
+    runs.command(command)
 
 
 @runs.command(name="list")

@@ -215,6 +215,8 @@ class HookRow(NamedTuple):
 
     run_id: str
     hook_id: str
+    seq: int
+    """Of its ``hook_created``."""
     name: str
     action: str
     payload: str

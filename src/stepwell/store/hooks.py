@@ -19,8 +19,8 @@ def make(page: Page, request: MakeHook) -> Hooked:
     if run.seq + 1 + (2 if run.status == PENDING else 1) > run.max_events:
         return Hooked("limit", None)
     hook = HookRow(
-        run_id=request.run_id, hook_id=request.hook_id, name=request.name, action=request.action, payload=request.payload,
-        expires=request.expires_ms, created_at=request.at_ms, answer_id=None, answer=None, answered_at=None,
+        run_id=request.run_id, hook_id=request.hook_id, seq=run.seq + 1, name=request.name, action=request.action,
+        payload=request.payload, expires=request.expires_ms, created_at=request.at_ms,
     )  # fmt: skip
     page.append(run, NewEvent("hook_created", "", request.name, request.said, request.at_ms))
     page.hooks[request.run_id, request.hook_id] = hook

@@ -66,7 +66,7 @@ _INSERT_RUNS = RowWriter("common/insert_runs", len(RunRow._fields) + 1)
 _INSERT_KEYS = RowWriter("common/insert_keys", 4)
 _INSERT_EVENTS = RowWriter("sqlite/insert_events", len(EventRow._fields))
 _INSERT_MESSAGES = RowWriter("common/insert_messages", len(MessageRow._fields))
-_WRITE_HOOKS = RowWriter("sqlite/write_hooks", len(HookRow._fields))
+_WRITE_HOOKS = RowWriter("common/write_hooks", len(HookRow._fields))
 _ADVANCE_RUNS = RowWriter("sqlite/advance_runs", 3)
 _MOVE_RUNS = RowWriter("sqlite/move_runs", 18)
 

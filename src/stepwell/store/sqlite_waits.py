@@ -15,7 +15,7 @@ _WAITERS: Final = Question("sqlite/find_waiters")
 _AWAITED_CHILDREN: Final = Question("sqlite/find_awaited_children")
 _FINAL_EVENTS: Final = Question("sqlite/find_final_payloads")
 _MESSAGES: Final = Question("sqlite/find_messages")
-_INSERT_WAITERS: Final = RowWriter("sqlite/insert_waiters", 2)
+_INSERT_WAITERS: Final = RowWriter("common/insert_waiters", 2)
 _DELETE_WAITERS: Final = statement("sqlite/delete_waiters")
 
 

@@ -113,6 +113,7 @@ CREATE INDEX waiters_by_waiter ON waiters (waiter);
 CREATE TABLE hooks (
     run_id TEXT NOT NULL,
     hook_id TEXT NOT NULL,
+    seq INTEGER NOT NULL,
     name TEXT NOT NULL,
     action TEXT NOT NULL,
     payload TEXT NOT NULL,

@@ -1,3 +1,3 @@
 -- The hooks of a run, in the order in which they were made.
-SELECT run_id, hook_id, name, action, payload, expires, created_at, answer_id, answer, answered_at
-FROM hooks WHERE run_id = $1 ORDER BY created_at, hook_id
+SELECT run_id, hook_id, seq, name, action, payload, expires, created_at, answer_id, answer, answered_at
+FROM hooks WHERE run_id = $1 ORDER BY seq
