@@ -43,6 +43,19 @@ PRINTED = {
         {'success': True}
         Europe/Lisbon
     """,
+    "document_approval": """
+        document-approval approve {'documentId': 'report'}
+        published report
+        {'published': True}
+        document-approval approve {'documentId': 'rumour'}
+        ValueError: document rejected
+    """,
+    "parent_child": """
+        LookupError: there is no such thing
+        12
+        ['completed', 'completed', 'completed', 'failed']
+        True
+    """,
     "error_callback": """
         alert: RuntimeError: the disk is full
         2 attempts: RuntimeError: the disk is full (in step 'process-data')

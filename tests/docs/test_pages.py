@@ -54,7 +54,7 @@ def test_every_setting_is_listed_with_its_default():
     listed = {name: row[0] for name, row in _rows("settings.md").items() if name.startswith("STEPWELL_")}
     fields = {f"STEPWELL_{field.name.upper()}": field.default for field in msgspec.structs.fields(Settings)}
     assert {name: int(shown.replace(",", "")) for name, shown in listed.items() if name in fields} == fields
-    assert set(listed) - set(fields) == {"STEPWELL_URL", "STEPWELL_API_KEY", "STEPWELL_FAILPOINTS"}
+    assert set(listed) - set(fields) == {"STEPWELL_URL", "STEPWELL_API_KEY", "STEPWELL_HOOK_KEY", "STEPWELL_FAILPOINTS"}
 
 
 def test_every_option_of_a_step_and_a_workflow_is_listed():
