@@ -25,8 +25,8 @@ async def parent_workflow(ctx, input):
     while (await client.workflow.get_run(polled.run_id)).status not in ("completed", "failed"):
         await ctx.sleep("10ms")
     sizes = [(await client.workflow.get_run(polled.run_id)).output["size"]]
-    for child in await ctx.map(lambda name: ctx.run_child(child_workflow, [name]), input[1:3]):
-        sizes.append(child["size"])
+    children = await ctx.map(lambda name: ctx.run_child(child_workflow, [name]), input[1:3])
+    sizes += [child["size"] for child in children]
     try:
         await ctx.run_child(child_workflow, ["nobody"])
     except ChildFailed as error:

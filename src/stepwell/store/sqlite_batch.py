@@ -226,11 +226,14 @@ class BatchExecution:
         puts = [*signals, *groups.of(Put)]
         ids = [progress.run_id for progress in progresses]
         ids += [other.run_id for other in (*puts, *emits)]
-        for kind in (Cancel, Pause, Resume, Retry, Amend, MakeHook, AnswerHook):
-            ids += [request.run_id for request in groups.of(kind)]
+        asking: list[MakeHook | AnswerHook] = [*groups.of(MakeHook), *groups.of(AnswerHook)]
+        steering: list[Cancel | Pause | Resume | Retry | Amend] = [
+            *groups.of(Cancel), *groups.of(Pause), *groups.of(Resume), *groups.of(Retry), *groups.of(Amend)
+        ]  # fmt: skip
+        ids += [request.run_id for request in (*asking, *steering)]
         self._read_drafts(ids)
-        hooked = [(request.run_id, request.hook_id) for kind in (MakeHook, AnswerHook) for request in groups.of(kind)]
-        if hooked:
+        if asking:
+            hooked = [(request.run_id, request.hook_id) for request in asking]
             for hook in _HOOKS.ask(self._connection, list[HookRow], to_json(hooked)):
                 self._page.hooks[hook.run_id, hook.hook_id] = hook
         if puts:
