@@ -230,7 +230,8 @@ class BatchExecution:
         steering: list[Cancel | Pause | Resume | Retry | Amend] = [
             *groups.of(Cancel), *groups.of(Pause), *groups.of(Resume), *groups.of(Retry), *groups.of(Amend)
         ]  # fmt: skip
-        ids += [request.run_id for request in (*asking, *steering)]
+        ids += [request.run_id for request in asking]
+        ids += [request.run_id for request in steering]
         self._read_drafts(ids)
         if asking:
             hooked = [(request.run_id, request.hook_id) for request in asking]
