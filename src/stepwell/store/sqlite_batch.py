@@ -225,7 +225,8 @@ class BatchExecution:
         progresses, emits = groups.of(Progress), groups.of(Emit)
         puts = [*signals, *groups.of(Put)]
         ids = [progress.run_id for progress in progresses]
-        ids += [other.run_id for other in (*puts, *emits)]
+        ids += [put.run_id for put in puts]
+        ids += [emit.run_id for emit in emits]
         asking: list[MakeHook | AnswerHook] = [*groups.of(MakeHook), *groups.of(AnswerHook)]
         steering: list[Cancel | Pause | Resume | Retry | Amend] = [
             *groups.of(Cancel), *groups.of(Pause), *groups.of(Resume), *groups.of(Retry), *groups.of(Amend)
