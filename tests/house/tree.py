@@ -17,7 +17,9 @@ _MADE_HERE = {
 def iter_files(top: Path = ROOT) -> Iterator[Path]:
     """Yield every file that belongs to the repository, found without git, which a machine need not have."""
     for path in sorted(top.iterdir()):
-        if path.is_dir() and path.name not in _MADE_HERE:
+        if path.name in _MADE_HERE:  # `.git` is a file in a second work tree
+            continue
+        if path.is_dir():
             yield from iter_files(path)
         elif path.is_file() and path.suffix != ".pyc":
             yield path
