@@ -9,8 +9,8 @@ import pytest
 
 import stepwell.store
 from stepwell.settings import Settings
+from stepwell.store.plans import to_json
 from stepwell.store.sqlite import SqliteStore
-from stepwell.store.sqlite_rows import to_json
 from stepwell.store.statements import statement
 from tests.store.acting import SetClock
 

@@ -4,6 +4,7 @@ A store reads the rows that a batch touches (locked), lets these functions chang
 once. Nothing here waits or fails: an operation that may not be done says so, and leaves its run as it was.
 """
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -23,6 +24,7 @@ from stepwell.store.base import (
     Emit,
     HookRow,
     Put,
+    RunRow,
     Stored,
 )
 
@@ -66,6 +68,15 @@ class Draft(msgspec.Struct, array_like=True, gc=False):
     changed: int = UNTOUCHED
     refused: Refused | None = None
     """What a progress of this batch was told; later ones of the same run are told the same."""
+
+
+def of_row(row: RunRow) -> Draft:
+    """Return the draft of a run that was added just now."""
+    return Draft(
+        row.run_id, row.status, row.owner, row.turn, row.attempt, row.interruptions, row.streak, row.tries, row.wanted, row.undo,
+        row.seq, row.mailbox_seq, row.mailbox_consumed, row.wake_at, row.deadline, row.timeout_ms, row.waiting_for,
+        row.max_events, row.started_at, row.completed_at,
+    )  # fmt: skip
 
 
 class EventRow(NamedTuple):
@@ -120,6 +131,11 @@ class Page:
         self.changed_hooks: list[HookRow] = []
         self.ended_besides: list[str] = []
         """Runs that ended along with others."""
+
+    def keep_messages(self, found: Sequence[tuple[str, str, str, int]]) -> None:
+        """Note which messages are there: run, kind, message id, ``mailbox_seq``."""
+        for run_id, kind, message_id, seq in found:
+            self.known_messages[run_id, kind, message_id] = seq
 
     def append(self, run: Draft, event: NewEvent) -> None:
         """Give an event the next number of its run."""

@@ -21,8 +21,9 @@ from stepwell.store.base import (
     StoredRun,
 )
 from stepwell.store.drafts import EventRow, MessageRow
+from stepwell.store.plans import to_json
 from stepwell.store.sqlite_connection import Connection
-from stepwell.store.sqlite_rows import Question, all_rows, to_json
+from stepwell.store.sqlite_rows import Question, all_rows
 from stepwell.store.statements import statement
 
 _POLL = Question("sqlite/poll")

@@ -18,12 +18,13 @@ from stepwell.errors import FencedError, StepwellError
 from stepwell.failpoints import counters, failpoint
 from stepwell.settings import Settings
 from stepwell.store.base import Batch, Committed, NotApplied, OutcomeUnknown
+from stepwell.store.batch import BatchExecution
 from stepwell.store.drafts import Draft, Page
 from stepwell.store.locks import LockFile, NodeLocks
 from stepwell.store.migrate import migrate
-from stepwell.store.sqlite_batch import BatchExecution
 from stepwell.store.sqlite_connection import Connection, close_like_death, connect_writer, create_file, refuse_foreign
 from stepwell.store.sqlite_errors import not_committed, not_readable
+from stepwell.store.sqlite_rows import carry_out
 from stepwell.store.statements import statement
 
 T = TypeVar("T")
@@ -162,8 +163,8 @@ class SqliteWriter:
             if not batch.operations:
                 return Committed([])
             page = Page(node_id=batch.node_id, now_ms=self._clock.now_ms(), messages_max=self._settings.messages_max)
-            execution = BatchExecution(connection, page, self._unchanged(connection))
-            results = execution.apply(batch.operations)
+            execution = BatchExecution(page, self._unchanged(connection))
+            results = carry_out(execution.apply(batch.operations), connection)
             return Committed(results, page.mailed, page.ended_besides)
 
         try:

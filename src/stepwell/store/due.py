@@ -5,11 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from stepwell.store.base import Claim
-from stepwell.store.sqlite_connection import Connection
-from stepwell.store.sqlite_rows import Question, to_json
-
-_WOKEN = Question("sqlite/due_woken")
-_NEW = Question("sqlite/due_new")
+from stepwell.store.plans import Plan, ask, to_json
 
 
 class Due(NamedTuple):
@@ -20,24 +16,25 @@ class Due(NamedTuple):
     streak: int
 
 
-def find_due(connection: Connection, claim: Claim) -> tuple[list[str], bool]:
+def find_due(claim: Claim) -> Plan[tuple[list[str], bool]]:
     """Return the ids of the runs to take, and whether more could have been taken but for the limit."""
     known = to_json(list(claim.workflows))
 
-    def woken(share: int) -> list[list[Due]]:
-        return _WOKEN.ask(connection, list[list[Due]], claim.at_ms, share, known)
+    def woken(share: int) -> Plan[list[list[Due]]]:
+        return ask("due_woken", list[list[Due]], claim.at_ms, share, known)
 
-    def new(share: int) -> list[list[Due]]:
+    def new(share: int) -> Plan[list[list[Due]]]:
         queues: list[list[Due]] = [[] for _ in claim.workflows]
-        for place, level in _NEW.ask(connection, list[tuple[int, list[Due]]], known, claim.at_ms, share):
+        levels = yield from ask("due_new", list[tuple[int, list[Due]]], known, claim.at_ms, share)
+        for place, level in levels:
             # Of each level the first are known: so are the first of all of them.
             queues[place] = list(heapq.merge(queues[place], level))[:share]
         return queues
 
     selection = _Selection(claim)
-    selection.fill(woken)
+    yield from selection.fill(woken)
     if not selection.more:
-        selection.fill(new)
+        yield from selection.fill(new)
     return selection.ids, selection.more
 
 
@@ -48,11 +45,11 @@ class _Selection:
         self._claim = claim
         self._alone = 0
 
-    def fill(self, read: Callable[[int], list[list[Due]]]) -> None:
+    def fill(self, read: Callable[[int], Plan[list[list[Due]]]]) -> Plan[None]:
         """Pick from queues of which ``read`` returns the first so many of each, reading further until there is enough."""
         share = 2 + (self._claim.limit - len(self.ids)) // max(1, len(self._claim.workflows))
         while True:
-            queues = read(share)
+            queues = yield from read(share)
             ids, alone, more = self._pick(queues)
             if more or all(len(queue) < share for queue in queues):
                 self.ids += ids
