@@ -1,6 +1,7 @@
 """The command line, in processes of its own: what it prints, how it exits, and what it survives."""
 
 import json
+import os
 import signal
 import time
 from pathlib import Path
@@ -156,6 +157,16 @@ def test_input_comes_from_a_file_or_from_standard_input(shell: Shell):
     (shell.folder / "in.json").write_text('{"name": "file"}')
     assert shell.run("run", "shop:greet", "--input", "@in.json").out == "hello file\n"
     assert shell.run("run", "shop:greet", "--input", "-", stdin='{"name": "pipe"}').out == "hello pipe\n"
+
+
+def test_the_commands_that_it_suggests_run_as_printed_though_the_shell_does_not_find_it_by_name(shell: Shell):
+    with shell.start("run", "shop:approval", "--id", "a-0", PATH=os.defpath) as running:
+        running.until("waits for signal approve")
+        running.send(signal.SIGINT)
+        done = running.done()
+    cancel = next(line.partition("cancel:")[2] for line in done.err.splitlines() if "cancel:" in line)
+    assert shell.paste(cancel).code == 0
+    assert shell.run("runs", "show", "a-0", "--json").json["status"] == "cancelled"
 
 
 def test_ctrl_c_detaches_and_the_run_goes_on_with_a_worker(shell: Shell):

@@ -7,7 +7,7 @@ from urllib.parse import quote
 from stepwell import AsyncClient
 from stepwell.cli.exits import Exit, UsageError
 from stepwell.cli.interrupts import Interrupted, Interrupts
-from stepwell.cli.options import Flag
+from stepwell.cli.options import Flag, suggested
 from stepwell.cli.output import print_json, say, wire
 from stepwell.clock import Clock
 
@@ -43,7 +43,7 @@ async def demo(*, data: Path = Path(".stepwell"), store: str | None = None, json
                 result = await interrupts.until_asked(demonstrate(client, url, name, folder, shown))
         except Interrupted:
             say(f"Stopped. What was done is in {url}, and goes on with:")
-            say(f"  stepwell worker stepwell.cli.airports --store {url}")
+            say(f"  {suggested('worker stepwell.cli.airports', url)}")
             return Exit.INTERRUPTED
     if json:
         print_json(wire(result))

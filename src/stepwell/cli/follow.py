@@ -139,8 +139,3 @@ def print_outcome(run: Run[Any], common: Common) -> Exit:
     else:
         say(f"stepwell: run {run.run_id} {run.status}: {run.error or run.cancel_reason or 'no reason was given'}", "red")
     return outcome(run)
-
-
-def store_option(common: Common) -> str:
-    """Return what must be added to a command so that it looks at the same store."""
-    return f" --store {common.store}" if common.store else ""

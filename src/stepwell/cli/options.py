@@ -1,5 +1,7 @@
 """What every command takes, and how values are read from the command line."""
 
+import shlex
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +55,18 @@ class Common:
 
 
 DEFAULT = Common()
+
+
+def suggested(command: str, store: str | None) -> str:
+    """Return a command as it can be pasted here: this program by its name where the shell finds it, else by its path."""
+    called = Path(sys.argv[0])
+    if shutil.which("stepwell") is not None:
+        program = "stepwell"
+    elif called.name == "__main__.py":
+        program = f"{shlex.quote(sys.executable)} -m stepwell"
+    else:
+        program = shlex.quote(str(called))
+    return f"{program} {command}{f' --store {shlex.quote(store)}' if store else ''}"
 
 
 def read_json(text: str | None, option: str) -> Any:

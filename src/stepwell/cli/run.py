@@ -5,10 +5,10 @@ from typing import Any
 
 from stepwell import AsyncClient, Run, WorkflowWorker
 from stepwell.cli.exits import Exit
-from stepwell.cli.follow import follow, print_outcome, store_option
+from stepwell.cli.follow import follow, print_outcome
 from stepwell.cli.interrupts import Interrupted, Interrupts
 from stepwell.cli.modules import find_workflow
-from stepwell.cli.options import DEFAULT, Common, Json, Tags, read_json
+from stepwell.cli.options import DEFAULT, Common, Json, Tags, read_json, suggested
 from stepwell.cli.output import print_json, say, wire
 
 
@@ -50,11 +50,11 @@ async def run(
 
 async def _detach(client: AsyncClient, started: Run[Any], target: str, common: Common) -> None:
     """Say that the run goes on, and how to see it. ``--json`` prints it as it is now."""
-    where = store_option(common)
+    module = target.rpartition(":")[0] or target
     say(f"\nDetached. Run {started.run_id} is not cancelled: it stays in the store, and goes on when a worker runs.")
-    say(f"  go on:  stepwell worker {target.rpartition(':')[0] or target}{where}")
-    say(f"  watch:  stepwell runs tail {started.run_id}{where}")
-    say(f"  cancel: stepwell runs cancel {started.run_id}{where}")
+    say(f"  go on:  {suggested(f'worker {module}', common.store)}")
+    say(f"  watch:  {suggested(f'runs tail {started.run_id}', common.store)}")
+    say(f"  cancel: {suggested(f'runs cancel {started.run_id}', common.store)}")
     if common.json:
         print_json(wire(await client.workflow.get_run(started.run_id)))
 

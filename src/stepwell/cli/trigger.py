@@ -1,9 +1,9 @@
 """``stepwell trigger``: start a run that workers elsewhere execute."""
 
 from stepwell.cli.exits import Exit
-from stepwell.cli.follow import follow, print_outcome, store_option
+from stepwell.cli.follow import follow, print_outcome
 from stepwell.cli.interrupts import Interrupted, Interrupts
-from stepwell.cli.options import DEFAULT, Common, Flag, Json, Tags, read_json
+from stepwell.cli.options import DEFAULT, Common, Flag, Json, Tags, read_json, suggested
 from stepwell.cli.output import print_json, print_value, say, wire
 
 
@@ -47,5 +47,5 @@ async def trigger(
             return print_outcome(await interrupts.until_asked(follow(client, started.run_id)), common)
         except Interrupted:
             say(f"\nDetached. Run {started.run_id} is not cancelled.")
-            say(f"  watch:  stepwell runs tail {started.run_id}{store_option(common)}")
+            say(f"  watch:  {suggested(f'runs tail {started.run_id}', common.store)}")
             return Exit.INTERRUPTED

@@ -5,6 +5,7 @@ from typing import Self
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from stepwell.cli.airports.demonstration import Result, Watcher
+from stepwell.cli.options import suggested
 from stepwell.cli.output import notes, print_table, print_value, say
 
 
@@ -77,4 +78,4 @@ def print_result(result: Result, name: str) -> None:
         print_value(f"  {what:<46}{count:>10,}")
     print_value(f"\nThe database is {result.store}. To look at it:")
     for command in ("list", f"show {name}-CH", f"events {name}-CH --limit 20"):
-        print_value(f"  stepwell runs {command} --store {result.store}")
+        print_value(f"  {suggested(f'runs {command}', result.store)}")
