@@ -112,7 +112,7 @@ def decode(text: str | bytes, kind: Any = None, *, field: str = "value") -> Any:
         read_text, read_value = _reader(kind)
         return read_value(_revived(_from_json(text))) if _MARK in text else read_text(text)
     except (ValueError, RecursionError) as error:
-        pointer, message = _explained(error)
+        pointer, message = explain_error(error)
         raise ValidationError(f"{_place(field, pointer)}: {message}", field=field + pointer) from None
 
 
@@ -492,14 +492,14 @@ def _dec_hook(kind: Any, value: Any) -> Any:
     try:
         return _reader(kind)[0](_to_json(value).decode())
     except ValueError as error:
-        pointer, message = _explained(error)
+        pointer, message = explain_error(error)
         raise ValueError(f"{message} (at {pointer or '/'})") from None
 
 
 # --- errors ---
 
 
-def _explained(error: Exception) -> tuple[str, str]:
+def explain_error(error: Exception) -> tuple[str, str]:
     """Return where an error of msgspec or pydantic is, as a JSON pointer, and what it says."""
     if isinstance(error, RecursionError):
         return "", "nests too deep"

@@ -1,13 +1,14 @@
 """Every knob, with unit, default and bound; and the only reader of the environment."""
 
 import os
-from typing import Annotated, Self
+from typing import Annotated, Self, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from stepwell.errors import ValidationError
 
+S = TypeVar("S", bound=msgspec.Struct)
 _Positive = Annotated[int, Meta(ge=1)]
 
 
@@ -58,25 +59,82 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Raises:
             ValidationError: A value that is no number or out of its bound. ``field`` is the variable's name.
         """
-        given: dict[str, int] = {}
-        for name in cls.__struct_fields__:
-            variable = f"STEPWELL_{name.upper()}"
-            text = os.environ.get(variable)
-            if text is None:
-                continue
-            if not text.strip().lstrip("-").isdigit():
-                raise ValidationError(f"{variable} must be a whole number, not {text!r}", field=variable)
-            given[name] = int(text)
-        try:
-            return msgspec.convert(given, cls)
-        except msgspec.ValidationError as error:
-            field = str(error).rpartition("$.")[2].strip("`")
-            raise ValidationError(f"STEPWELL_{field.upper()}: {error}", field=f"STEPWELL_{field.upper()}") from None
+        return _from_environment(cls, "STEPWELL_")
+
+
+class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a server takes. Each can be set by ``STEPWELL_SERVER_<NAME>`` in the environment; errors name what was exceeded."""
+
+    body_bytes_max: _Positive = 4 * 1024 * 1024
+    """The body of a request."""
+    url_bytes_max: _Positive = 8 * 1024
+    """Path and query."""
+    headers_bytes_max: _Positive = 16 * 1024
+    """All headers of a request."""
+    headers_max: _Positive = 100
+    """How many headers a request has."""
+    head_ms_max: _Positive = 10_000
+    """How long the headers of a request may take to arrive."""
+    body_ms_max: _Positive = 30_000
+    """How long a body may take to arrive."""
+    keep_alive_ms: _Positive = 15_000
+    """How long an idle connection is kept."""
+    connections_max: _Positive = 10_000
+    """Connections at a time; beyond it requests are answered with 503."""
+    wait_ms_max: _Positive = 60_000
+    """The longest ``?wait=``."""
+    waits_max: _Positive = 2_000
+    """Long-polls and streams at a time."""
+    waits_per_key_max: _Positive = 50
+    """The same, of one key."""
+    batch_max: _Positive = 1_000
+    """Runs in one batch of triggers."""
+    failed_keys_per_minute_max: _Positive = 20
+    """Requests with a wrong key that one address may make in a minute."""
+    frame_bytes_max: _Positive = 1024 * 1024
+    """One WebSocket message."""
+    sockets_per_key_max: _Positive = 100
+    """WebSocket connections of one key."""
+    stop_ms_max: _Positive = 30_000
+    """How long requests under way may take when the server is asked to stop."""
+    audit_days: _Positive = 90
+    """How long the audit log is kept."""
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Read ``STEPWELL_SERVER_*``.
+
+        Raises:
+            ValidationError: A value that is no number or out of its bound. ``field`` is the variable's name.
+        """
+        return _from_environment(cls, "STEPWELL_SERVER_")
+
+
+def _from_environment(kind: type[S], prefix: str) -> S:
+    given: dict[str, int] = {}
+    for name in kind.__struct_fields__:
+        variable = f"{prefix}{name.upper()}"
+        text = os.environ.get(variable)
+        if text is None:
+            continue
+        if not text.strip().lstrip("-").isdigit():
+            raise ValidationError(f"{variable} must be a whole number, not {text!r}", field=variable)
+        given[name] = int(text)
+    try:
+        return msgspec.convert(given, kind)
+    except msgspec.ValidationError as error:
+        field = str(error).rpartition("$.")[2].strip("`")
+        raise ValidationError(f"{prefix}{field.upper()}: {error}", field=f"{prefix}{field.upper()}") from None
 
 
 def url_from_environment() -> str | None:
     """Return ``STEPWELL_URL``: where the engine is, if the caller does not say."""
     return os.environ.get("STEPWELL_URL") or None
+
+
+def api_key_from_environment() -> str | None:
+    """Return ``STEPWELL_API_KEY``: the key that clients show to a server, and that a server takes besides those in its store."""
+    return os.environ.get("STEPWELL_API_KEY") or None
 
 
 def hook_key_from_environment() -> str | None:

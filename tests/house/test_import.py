@@ -25,8 +25,8 @@ print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}), s
 """
 
 OPTIONAL = {
-    "aiohttp", "airportsdata", "asyncpg", "cyclopts", "hypothesis", "litestar", "opentelemetry", "prometheus_client", "pydantic",
-    "pytest", "rich", "sqlite3", "structlog", "tzdata", "uvicorn", "uvloop",
+    "aiohttp", "airportsdata", "asyncpg", "cyclopts", "httptools", "hypothesis", "litestar", "opentelemetry", "prometheus_client",
+    "pydantic", "pytest", "rich", "sqlite3", "structlog", "tzdata", "uvicorn", "uvloop", "watchfiles",
 }  # fmt: skip
 
 

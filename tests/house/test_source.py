@@ -26,6 +26,7 @@ SWALLOWS_EVERYTHING = {
     "execution/executor.py": "around a workflow's body",
     "execution/steps.py": "around a step's body, and around a user's on_error",
     "execution/tasks.py": "around what users' tasks do when they are told to end",
+    "server/app.py": "the top of a request: logs, and answers that something went wrong",
     "store/lanes.py": "the top of a thread: what fails is handed to the caller on the loop",
 }
 """Where an exception of any kind is caught and not raised on, and why. What ends in a ``raise`` may look at anything."""
@@ -33,7 +34,7 @@ SWALLOWS_EVERYTHING = {
 LINES_MAX = 400
 LONGER = {
     "codec.py": (560, "one subject, which nobody needs in parts; its second half is the slow path that explains a refusal"),
-    "engine/committer.py": (420, "the commit path of a node, told in one place"),
+    "engine/committer.py": (430, "the commit path of a node, told in one place"),
     "execution/executor.py": (470, "the life of a run, told in one place"),
     "store/base.py": (580, "the contract of a store: all its words on one page"),
 }

@@ -21,6 +21,7 @@ from stepwell.cli.hook import hook
 from stepwell.cli.output import notes, plain, say
 from stepwell.cli.run import run
 from stepwell.cli.runs import runs
+from stepwell.cli.serve import serve
 from stepwell.cli.signal import signal
 from stepwell.cli.trigger import trigger
 from stepwell.cli.worker import worker
@@ -38,7 +39,7 @@ _STEP_THREADS = "stepwell-step"
 _THREAD_ENDS_S = 1.0
 _ABOUT = "Durable workflows: they survive the processes that run them."
 app = App(name="stepwell", help=_ABOUT, version=_version, help_format="plaintext")
-for command in (run, trigger, runs, signal, hook, worker, db, demo):
+for command in (run, trigger, runs, signal, hook, worker, serve, db, demo):
     app.command(command)
 app.register_install_completion_command()  # pyright: ignore[reportUnknownMemberType] - its keywords are not typed there
 _YOUNG_OBJECTS: Final = 50_000

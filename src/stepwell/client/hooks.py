@@ -16,6 +16,15 @@ from stepwell.model import Hook
 EXPIRES_MS: Final = 7 * 86_400_000
 
 
+def hook_id_outside(name: str, action: str, key: str | None) -> str:
+    """Return the id of a hook that is not made by a workflow's body: the same for the same question."""
+    return _hashed(f"from outside\0{name}\0{action}\0{key or ''}")
+
+
+def _hashed(asked: str) -> str:
+    return blake2b(asked.encode(), digest_size=12).hexdigest()
+
+
 class AsyncHooks(AsyncControl):
     """See ``AsyncWorkflows``."""
 
@@ -54,9 +63,8 @@ class AsyncHooks(AsyncControl):
             payload, field="payload", limit_bytes=engine.settings.payload_bytes_max, depth_max=engine.settings.depth_max
         )  # fmt: skip
         identity = derived_id() if key is None else None
-        asked = f"in a body\0{identity}" if identity is not None else f"from outside\0{name}\0{action}\0{key or ''}"
-        hook_id = blake2b(asked.encode(), digest_size=12).hexdigest()
-        return await engine.create_hook(run_id, hook_id, name, action, text, expires_ms)
+        hook_id = _hashed(f"in a body\0{identity}") if identity is not None else hook_id_outside(name, action, key)
+        return (await engine.create_hook(run_id, hook_id, name, action, text, expires_ms)).hook
 
     async def execute_hook(self, token: str, payload: Any = None) -> Hook:
         """Answer a hook. The first answer stands.

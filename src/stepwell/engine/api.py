@@ -6,11 +6,12 @@ progress. Payloads pass as JSON texts; they were checked and encoded before.
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from stepwell.clock import Alarm
+from stepwell.errors import StepwellError
 from stepwell.model import Event, Hook, Page, Run, Stats, Status
 from stepwell.progress import Assignment, Held
 from stepwell.settings import Settings
@@ -52,6 +53,23 @@ class RunFilter(msgspec.Struct, kw_only=True):
     created_after: datetime | None = None
     created_before: datetime | None = None
     include: Sequence[str] = ()
+
+
+class MadeHook(NamedTuple):
+    """A hook, and whether it was made now."""
+
+    hook: Hook
+    created: bool
+
+
+class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A live node that executes runs, as it describes itself."""
+
+    node_id: str
+    pid: int = 0
+    host: str = ""
+    workflows: list[tuple[str, str]] = []
+    """Each ``[name, version]``; "" for no version."""
 
 
 class Worker(Protocol):
@@ -125,6 +143,10 @@ class Engine(Protocol):
         """
         ...
 
+    async def trigger_many(self, requests: Sequence[TriggerRequest]) -> list[Run[Any] | StepwellError]:
+        """Make runs in one commit. Each request has an answer of its own: the run, or what ``trigger`` would have raised."""
+        ...
+
     async def get_run(self, run_id: str) -> Run[Any]: ...
 
     async def get_runs(self, only: RunFilter, limit: int, cursor: str | None) -> Page[Run[Any]]: ...
@@ -151,8 +173,8 @@ class Engine(Protocol):
         """
         ...
 
-    async def send_signal(self, run_id: str, signal: SignalRequest) -> None:
-        """Put a message into the run's mailbox.
+    async def send_signal(self, run_id: str, signal: SignalRequest) -> bool:
+        """Put a message into the run's mailbox; return False if this signal was there before.
 
         Raises:
             ConflictError: The run is over, or too many messages wait.
@@ -163,7 +185,7 @@ class Engine(Protocol):
         """End a run, and the children that it waits for. One that is over already is returned as it is."""
         ...
 
-    async def create_hook(self, run_id: str, hook_id: str, name: str, action: str, payload: str, expires_in_ms: int) -> Hook:
+    async def create_hook(self, run_id: str, hook_id: str, name: str, action: str, payload: str, expires_in_ms: int) -> MadeHook:
         """Make a hook, or find the one of this run that has this id.
 
         Raises:
@@ -178,6 +200,10 @@ class Engine(Protocol):
             ConflictError: It was answered by another answer, or its run is over.
             HookExpired: It has expired.
         """
+        ...
+
+    async def get_hook(self, token: str) -> Hook:
+        """Return the hook that a token is for."""
         ...
 
     async def get_hooks(self, run_id: str) -> list[Hook]:
@@ -221,6 +247,18 @@ class Engine(Protocol):
         ...
 
     async def stats(self) -> Stats: ...
+
+    async def workers(self) -> list[WorkerInfo]:
+        """Return the live nodes that execute runs."""
+        ...
+
+    async def ready(self) -> None:
+        """Make sure that the store can be read and written, and that the lease, where there is one, is held.
+
+        Raises:
+            UnavailableError: It is not so.
+        """
+        ...
 
     async def check(self) -> list[str]:
         """Verify the store; return what is wrong, a sentence each."""

@@ -6,10 +6,11 @@ path (ARCHITECTURE.md) are kept here, as far as they are not the store's.
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 from stepwell.errors import FencedError, StepwellError, UnavailableError
@@ -71,10 +72,12 @@ class Owner(Protocol):
 class _Item:
     """An operation of a client, and who waits for its result."""
 
-    __slots__ = ("deadline", "future", "operation")
+    __slots__ = ("deadline", "followers", "future", "operation")
 
-    def __init__(self, operation: Operation, future: "asyncio.Future[Any]", deadline: float) -> None:
+    def __init__(self, operation: Operation, future: "asyncio.Future[Any]", deadline: float, followers: int = 0) -> None:
         self.operation = operation
+        self.followers = followers
+        """How many of those behind it are to be committed together with it."""
         self.future = future
         self.deadline = deadline
 
@@ -149,14 +152,23 @@ class Committer:
         Raises:
             UnavailableError: The store did not answer within the patience of the settings.
         """
+        (result,) = await self.submit_all([operation])
+        return result
+
+    async def submit_all(self, operations: Sequence[Operation]) -> list[Any]:
+        """Commit operations in one batch and return their results. Raises as ``submit``."""
         while len(self._queue) >= self._settings.queue_operations_max:
             self._space.clear()
             await self._space.wait()
         self._must_live()
-        future: asyncio.Future[Any] = self._loop.create_future()
-        self._queue.append(_Item(operation, future, self._loop.time() + self._settings.patience_ms / 1000))
+        late = self._loop.time() + self._settings.patience_ms / 1000
+        futures: list[asyncio.Future[Any]] = [self._loop.create_future() for _ in operations]
+        followers = range(len(operations) - 1, -1, -1)
+        self._queue.extend(map(_Item, operations, futures, itertools.repeat(late), followers))
         self._wake()
-        return await future
+        if len(futures) == 1:
+            return [await futures[0]]
+        return await asyncio.gather(*futures)
 
     def _must_live(self) -> None:
         if self._task is None:
@@ -230,7 +242,10 @@ class Committer:
         entries: list[_Entry] = []
         room, size = self._settings.batch_operations_max, self._settings.batch_bytes_max
         queue = self._queue
-        while queue and len(entries) < room:
+        together = 0
+        # What belongs together waits for the next batch together, unless it is too much for any.
+        while queue and (together or len(entries) + queue[0].followers < room or not entries):
+            together = queue[0].followers
             entries.append(queue.popleft())
         if not self._space.is_set() and len(queue) < self._settings.queue_operations_max:
             self._space.set()

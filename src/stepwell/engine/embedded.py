@@ -1,19 +1,21 @@
 """The engine in this process: what clients ask of a node."""
 
+import asyncio
 import secrets
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from stepwell import codec
 from stepwell.clock import Clock
 from stepwell.durations import from_ms
-from stepwell.engine.api import Session, SignalRequest, TriggerRequest, Worker
+from stepwell.engine.api import Session, SignalRequest, TriggerRequest, Worker, WorkerInfo
 from stepwell.engine.created import created_payload
 from stepwell.engine.explain import explain
 from stepwell.engine.hook_tokens import HookTokens
 from stepwell.engine.hooks import Hooks
-from stepwell.engine.present import run_of
-from stepwell.errors import ConflictError, NotFoundError
+from stepwell.engine.present import run_of, worker_of
+from stepwell.engine.session import LocalSession
+from stepwell.errors import ConflictError, NotFoundError, StepwellError, UnavailableError
 from stepwell.failpoints import counters
 from stepwell.model import STATUSES, Event, Run, Stats
 from stepwell.progress import Assignment, Message
@@ -44,40 +46,61 @@ class EmbeddedEngine(Hooks):
 
     async def trigger(self, request: TriggerRequest) -> Run[Any]:
         """See ``Engine.trigger``."""
+        (run,) = await self.trigger_many([request])
+        if isinstance(run, StepwellError):
+            raise run
+        return run
+
+    async def trigger_many(self, requests: Sequence[TriggerRequest]) -> list[Run[Any] | StepwellError]:
+        """See ``Engine.trigger_many``."""
         self.here()
+        drafts = [self._draft(request) for request in requests]
+        try:
+            results = await self.submit_all([draft.operation for draft in drafts])
+        finally:
+            for draft in drafts:
+                if draft.session is not None:
+                    draft.session.reserved -= 1
+        # All are settled before anything is awaited: nobody else gets the room that was kept for them.
+        settled = [self._settle(draft, result) for draft, result in zip(drafts, results, strict=True)]
+        return [await self.get_run(run) if isinstance(run, str) else run for run in settled]
+
+    def _draft(self, request: TriggerRequest) -> "_Draft":
         now, version = self.store.now_ms(), request.version or ""
         due = request.start_at_ms if request.start_at_ms is not None else now + request.delay_ms
         max_events = request.max_events or self.settings.max_events
         seed = secrets.token_hex(8)
-        created = created_payload(request, seed=seed, max_events=max_events)
         session = self.session_for(request.workflow, version) if due <= now and request.signal is None else None
         operation = NewRun(
             run_id=request.run_id, workflow=request.workflow, version=version, input_hash=codec.canonical_hash(request.input),
             idempotency_key=request.idempotency_key, parent_run_id=request.parent_run_id,
             tags=codec.encode(request.tags, field="tags"), priority=request.priority, at_ms=now, due_ms=due,
-            max_events=max_events, timeout_ms=request.execution_timeout_ms, created=created, claim=session is not None,
+            max_events=max_events, timeout_ms=request.execution_timeout_ms,
+            created=created_payload(request, seed=seed, max_events=max_events), claim=session is not None,
             signal=None if request.signal is None else _put(request.run_id, request.signal, now),
         )  # fmt: skip
         if session is not None:
             session.reserved += 1
+        return _Draft(request, operation, session, seed)
+
+    def _settle(self, draft: "_Draft", result: Triggered) -> Run[Any] | StepwellError | str:
+        """Set a run going; return it, or its id if it was there before, or what is wrong."""
+        request, operation = draft.request, draft.operation
         try:
-            result = await self.submit(operation)
-        finally:
-            if session is not None:
-                session.reserved -= 1
-        assert isinstance(result, Triggered)
-        row = _triggered(request, result)
+            row = _triggered(request, result)
+        except StepwellError as error:
+            return error
         if result.claimed:
-            self._assign(session, row, request, seed)
-        elif result.reason == "created" and due > now:
-            self.timers.at(due)
+            self._assign(draft.session, row, request, draft.seed)
+        elif result.reason == "created" and operation.due_ms > operation.at_ms:
+            self.timers.at(operation.due_ms)
         elif row.status < OVER_FROM and row.owner is None:
             self.want_runs()
         elif request.signal is not None:
             self.mailed(row.run_id)
         if result.reason == "created":
-            return run_of(StoredRun(row, created, None), created=True)
-        return await self.get_run(row.run_id)
+            return run_of(StoredRun(row, operation.created, None), created=True)
+        return row.run_id
 
     def _assign(self, session: Any, row: RunRow, request: TriggerRequest, seed: str) -> None:
         assignment = Assignment(
@@ -108,7 +131,7 @@ class EmbeddedEngine(Hooks):
             created_at=from_ms(now),
         )
 
-    async def send_signal(self, run_id: str, signal: SignalRequest) -> None:
+    async def send_signal(self, run_id: str, signal: SignalRequest) -> bool:
         """See ``Engine.send_signal``."""
         self.here()
         put = _put(run_id, signal, self.store.now_ms())
@@ -122,6 +145,7 @@ class EmbeddedEngine(Hooks):
             self.delivered(run_id, Message(stored.seq, put.kind, put.name, put.message_id, put.payload, put.at_ms))
         elif stored.owner is None:
             self.want_runs()
+        return stored.reason != "duplicate"
 
     async def why(self, run_id: str) -> str:
         """See ``Engine.why``."""
@@ -138,6 +162,23 @@ class EmbeddedEngine(Hooks):
         runs: dict[str, int] = {status: counts.runs.get(index, 0) for index, status in enumerate(STATUSES)}
         return Stats(runs=runs, claimable=counts.claimable, nodes=counts.nodes, counters=dict(counters))
 
+    async def workers(self) -> list[WorkerInfo]:
+        """See ``Engine.workers``."""
+        self.here()
+        nodes = [worker_of(node_id, info) for node_id, info in sorted((await self.store.live_nodes()).items())]
+        return [node for node in nodes if node.workflows]
+
+    async def ready(self) -> None:
+        """See ``Engine.ready``."""
+        self.here()
+        try:
+            async with asyncio.timeout(self.settings.lease_ms / 1000):
+                # A renewal is a commit: it reads, writes and syncs, and fails if this node was fenced.
+                await self.renew()
+                await self.store.statuses([])
+        except TimeoutError:
+            raise UnavailableError("the store does not answer") from None
+
     async def check(self) -> list[str]:
         """See ``Engine.check``."""
         self.here()
@@ -146,6 +187,15 @@ class EmbeddedEngine(Hooks):
     async def work(self, workflows: Sequence[tuple[str, str]], worker: Worker) -> Session:
         """See ``Engine.work``."""
         return await self.open_session(workflows, worker)
+
+
+class _Draft(NamedTuple):
+    """A trigger on its way: what is asked, what is to be committed, and the session that has kept room for it."""
+
+    request: TriggerRequest
+    operation: NewRun
+    session: LocalSession | None
+    seed: str
 
 
 def _put(run_id: str, signal: SignalRequest, now_ms: int) -> Put:

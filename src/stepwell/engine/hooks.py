@@ -5,6 +5,7 @@ from typing import Any
 
 from stepwell import codec
 from stepwell.durations import from_ms
+from stepwell.engine.api import MadeHook
 from stepwell.engine.controls import Controls
 from stepwell.engine.hook_tokens import HookTokens
 from stepwell.engine.present import rfc3339
@@ -23,7 +24,7 @@ class Hooks(Controls):
 
     async def create_hook(
         self, run_id: str, hook_id: str, name: str, action: str, payload: str, expires_in_ms: int
-    ) -> Hook:  # fmt: skip
+    ) -> MadeHook:  # fmt: skip
         """See ``Engine.create_hook``."""
         await self._have_key()
         now = self.store.now_ms()
@@ -43,17 +44,11 @@ class Hooks(Controls):
         if made.reason == "limit" or made.hook is None:
             raise ConflictError(f"run {run_id!r} takes no hook any more: its history has reached max_events")
         self.watchers.moved(run_id)
-        return self._shown_hook(made.hook, is_over=False)
+        return MadeHook(self._shown_hook(made.hook, is_over=False), made.reason == "created")
 
     async def execute_hook(self, token: str, payload: str, answer_id: str) -> Hook:
         """See ``Engine.execute_hook``."""
-        self.here()
-        await self._have_key()
-        parts = parse_token(token)
-        known = next((hook for hook in await self.store.hooks(parts.run_id) if hook.hook_id == parts.hook_id), None)
-        if known is None:
-            raise unknown_hook()
-        self.hook_tokens.compare(token, _parts(known), known.name, known.action)
+        parts, _ = await self._proved(token)
         done = await self._hooked(
             AnswerHook(
                 run_id=parts.run_id, hook_id=parts.hook_id, answer_id=answer_id, payload=payload, at_ms=self.store.now_ms()
@@ -72,6 +67,27 @@ class Hooks(Controls):
             status = STATUSES[(await self.store.statuses([parts.run_id])).get(parts.run_id, OVER_FROM)]
             raise ConflictError(f"hook {hook.name!r} cannot be answered any more: its run is {status}", hook)
         return hook
+
+    async def get_hook(self, token: str) -> Hook:
+        """See ``Engine.get_hook``."""
+        parts, known = await self._proved(token)
+        status = (await self.store.statuses([parts.run_id])).get(parts.run_id, OVER_FROM)
+        return self._shown_hook(known, is_over=status >= OVER_FROM)
+
+    async def _proved(self, token: str) -> tuple[TokenParts, HookRow]:
+        """Return the hook that a token was made for.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        self.here()
+        await self._have_key()
+        parts = parse_token(token)
+        known = next((hook for hook in await self.store.hooks(parts.run_id) if hook.hook_id == parts.hook_id), None)
+        if known is None:
+            raise unknown_hook()
+        self.hook_tokens.compare(token, _parts(known), known.name, known.action)
+        return parts, known
 
     async def get_hooks(self, run_id: str) -> list[Hook]:
         """See ``Engine.get_hooks``."""

@@ -197,6 +197,10 @@ class Node:
         """Commit an operation and return its result."""
         return await self.committer.submit(operation)
 
+    async def submit_all(self, operations: Sequence[Operation]) -> list[Any]:
+        """Commit operations together and return their results."""
+        return await self.committer.submit_all(operations)
+
     async def hand_back(self, run_id: str, turn: int) -> None:
         """Give up a run that no executor holds any more: it is due at once."""
         await self.submit(Progress(run_id=run_id, turn=turn, events=[], mailbox_consumed=0, release=True))

@@ -9,7 +9,7 @@ import msgspec
 
 from stepwell import codec
 from stepwell.durations import from_ms
-from stepwell.engine.api import RunFilter
+from stepwell.engine.api import RunFilter, WorkerInfo
 from stepwell.engine.created import Created, read_created
 from stepwell.errors import ValidationError
 from stepwell.execution.failures import recorded_failure
@@ -133,6 +133,21 @@ _TIMED: Final = frozenset({
 def rfc3339(ms: int) -> str:
     """Return a time as the wire has it."""
     return from_ms(ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class _Info(msgspec.Struct):
+    pid: int = 0
+    host: str = ""
+    workflows: list[tuple[str, str]] = []
+
+
+def worker_of(node_id: str, info: str) -> WorkerInfo:
+    """Return a node as it describes itself; without a description, if it cannot be read."""
+    try:
+        told = msgspec.json.decode(info, type=_Info)
+    except msgspec.MsgspecError:
+        told = _Info()
+    return WorkerInfo(node_id=node_id, pid=told.pid, host=told.host, workflows=told.workflows)
 
 
 def cursor_of(row: RunRow, only: RunFilter) -> str:

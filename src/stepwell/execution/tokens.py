@@ -3,6 +3,7 @@
 import base64
 from typing import Final, NamedTuple
 
+from stepwell.checks import check_run_id
 from stepwell.errors import NotFoundError
 
 PREFIX: Final = "swh"
@@ -24,7 +25,7 @@ def parse_token(token: object) -> TokenParts:
     """
     try:
         prefix, run, hook_id, expires, _key_id, _mac = str(token).split(".")
-        parts = TokenParts(base64.urlsafe_b64decode(_padded(run)).decode(), hook_id, int(expires, 16))
+        parts = TokenParts(check_run_id(base64.urlsafe_b64decode(_padded(run)).decode()), hook_id, int(expires, 16))
     except ValueError:
         raise unknown_hook() from None
     if prefix != PREFIX:

@@ -558,6 +558,10 @@ class Store(Protocol):
         """Whether a live node's ``info`` names this workflow and version."""
         ...
 
+    async def live_nodes(self) -> dict[str, str]:
+        """The ``info`` of each node that is alive, by its id."""
+        ...
+
     async def counts(self) -> Counts: ...
 
     async def check(self) -> list[str]:

@@ -191,6 +191,10 @@ class SqliteStore:
         """See ``Store``."""
         return any((workflow, version) in _workflows(info) for info in (await self._read(reads.live_nodes)).values())
 
+    async def live_nodes(self) -> dict[str, str]:
+        """See ``Store``."""
+        return await self._read(reads.live_nodes)
+
     async def counts(self) -> Counts:
         """See ``Store``."""
         return await self._read(lambda connection: reads.counts(connection, self._clock.now_ms()))

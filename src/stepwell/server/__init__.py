@@ -1,0 +1,1 @@
+"""Everything over HTTP: an ASGI application over any engine."""

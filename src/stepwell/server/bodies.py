@@ -1,0 +1,212 @@
+"""What requests say and what answers hold, beside the models: the types that are read, and that the documentation shows."""
+
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from stepwell.durations import LONGEST_MS
+from stepwell.model import Run, Status
+
+NAME: Final = r"^[^\u0000-\u001f\u007f-\u009f]+$"
+Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200, pattern=NAME)]
+RunId: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]{1,200}$")]
+Reason: TypeAlias = Annotated[str, Meta(min_length=1, max_length=1000)]
+Tags: TypeAlias = Annotated[list[Name], Meta(max_length=50)]
+Time: TypeAlias = Annotated[datetime, Meta(tz=True)]
+Include: TypeAlias = Literal["input", "output"]
+Span: TypeAlias = (
+    Annotated[str, Meta(pattern=r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$", max_length=100, examples=["1h30m"])]
+    | Annotated[int, Meta(ge=0, le=LONGEST_MS)]
+    | Annotated[float, Meta(ge=0, le=LONGEST_MS)]
+)
+SpanText: TypeAlias = Annotated[
+    str, Meta(pattern=r"^(([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+|[0-9]+(\.[0-9]+)?)$", max_length=100, examples=["30s"])
+]
+Priority: TypeAlias = Annotated[int, Meta(ge=-1_000_000, le=1_000_000)]
+MaxEvents: TypeAlias = Annotated[int, Meta(ge=3, le=10_000_000)]
+
+
+class _Body(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """Read strictly."""
+
+
+class SignalBody(_Body):
+    """A named message for a run."""
+
+    name: Name
+    payload: Any = None
+    signal_id: Name | None = None
+    """Twice the same is one signal."""
+
+
+class TriggerBody(_Body):
+    """A run to be made."""
+
+    workflow_name: Name
+    input: Any = None
+    run_id: RunId | None = None
+    """Drawn if it is not given."""
+    idempotency_key: Name | None = None
+    """One run for all who use it, per workflow name."""
+    parent_run_id: RunId | None = None
+    tags: Tags | None = None
+    priority: Priority = 0
+    """A step is worth a minute in the queue."""
+    delay: Span | None = None
+    """Not together with ``startAt``. A number from 1000 upward is milliseconds, below seconds."""
+    start_at: Time | None = None
+    max_events: MaxEvents | None = None
+    execution_timeout: Span | None = None
+    """A number is milliseconds."""
+    version: Name | None = None
+    signal: SignalBody | None = None
+    """Sent to the run in the same commit, be it new or there already; needs ``runId``."""
+
+
+class BatchBody(_Body):
+    """Runs to be made in one commit."""
+
+    runs: Annotated[list[TriggerBody], Meta(min_length=1)]
+
+
+class PatchBody(_Body):
+    """What to change of a run."""
+
+    status: Literal["paused", "running", "pending", "cancelled"] | None = None
+    """``paused``, ``running`` (resume), ``pending`` (retry a failed run), ``cancelled``."""
+    reason: Reason | None = None
+    """Of a cancel."""
+
+
+class EventBody(_Body):
+    """A user's event."""
+
+    run_id: RunId
+    event_type: Name
+    payload: Any = None
+    event_id: Name | None = None
+    """Twice the same is one event."""
+
+
+class HookBody(_Body):
+    """A token to be made, with which somebody outside can answer a run."""
+
+    run_id: RunId
+    name: Name
+    action: Name
+    payload: Any = None
+    key: Name | None = None
+    """The same run, name, action and key give the same hook."""
+    expires: Span | None = None
+    """Seven days if not given."""
+
+
+class StepResultBody(_Body):
+    """The result of a step, recorded by hand."""
+
+    reason: Name
+    """Kept beside it, in the history."""
+    value: Any = None
+
+
+class _Query(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """Parameters of a URL."""
+
+
+class NoQuery(_Query):
+    """None at all."""
+
+
+class RunQuery(_Query):
+    """How to get a run."""
+
+    wait: SpanText | None = None
+    """Answer when the run is over, or after this long as it is then."""
+
+
+class ListQuery(_Query):
+    """Which runs to list, newest first."""
+
+    workflow_name: Name | None = None
+    status: Status | None = None
+    parent_run_id: RunId | None = None
+    tag: Tags | None = None
+    """May be given several times: runs with all of them."""
+    created_after: Time | None = None
+    created_before: Time | None = None
+    include: list[Include] = []
+    """May be given several times."""
+    limit: Annotated[int, Meta(ge=1, le=500)] = 20
+    cursor: Annotated[str, Meta(min_length=1, max_length=1000)] | None = None
+    """``nextCursor`` of the page before."""
+
+
+class PageQuery(_Query):
+    """Which page of a list."""
+
+    limit: Annotated[int, Meta(ge=1, le=500)] = 20
+    cursor: Annotated[str, Meta(min_length=1, max_length=1000)] | None = None
+    """``nextCursor`` of the page before."""
+
+
+class CancelQuery(_Query):
+    """How to cancel."""
+
+    reason: Reason | None = None
+    children: bool = True
+    """Whether the children that it waits for are cancelled too."""
+
+
+class EventsQuery(_Query):
+    """Which events."""
+
+    after: Annotated[int, Meta(ge=0, le=2**53)] = 0
+    """Events behind this number."""
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 500
+
+
+class _Shown(msgspec.Struct, rename="camel"):
+    """Written, never read."""
+
+
+class BatchItem(_Shown, omit_defaults=True):
+    """What became of one run of a batch: ``run`` with status 201 or 200, else ``problem``."""
+
+    status: int
+    run: Any = None
+    problem: Any = None
+
+
+class Why(_Shown):
+    """Why a run is not moving."""
+
+    run_id: str
+    why: str
+
+
+class Accepted(_Shown):
+    """What was sent, and its id: sent again with that, it counts once."""
+
+    run_id: str
+    name: str
+    signal_id: str
+
+
+class Definition(_Shown):
+    """A workflow that live workers know. A version of null is none."""
+
+    workflow_name: str
+    versions: list[str | None]
+    workers: int
+
+
+class Health(_Shown, omit_defaults=True):
+    """How the server is."""
+
+    status: Literal["ok", "unavailable"]
+    detail: str | None = None
+
+
+Runs: TypeAlias = list[Run[Any]]

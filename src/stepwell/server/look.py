@@ -1,0 +1,49 @@
+"""Routes that show the whole: counts, workflows, workers; and how the server is."""
+
+from stepwell.errors import StepwellError
+from stepwell.server.answers import Answer, answer
+from stepwell.server.bodies import Definition, Health, NoQuery
+from stepwell.server.requests import Request
+
+
+async def stats(request: Request) -> Answer:
+    """Count."""
+    request.query(NoQuery)
+    return answer(await request.world.engine.stats())
+
+
+async def workers(request: Request) -> Answer:
+    """List the live nodes that execute runs, and what they know."""
+    request.query(NoQuery)
+    return answer({"items": await request.world.engine.workers(), "nextCursor": None})
+
+
+async def definitions(request: Request) -> Answer:
+    """List the workflows that live workers know."""
+    request.query(NoQuery)
+    known: dict[str, Definition] = {}
+    for worker in await request.world.engine.workers():
+        for name in {name for name, _ in worker.workflows}:
+            if not request.identity.sees(name):
+                continue
+            entry = known.setdefault(name, Definition(workflow_name=name, versions=[], workers=0))
+            entry.workers += 1
+            versions = [version or None for each, version in worker.workflows if each == name]
+            entry.versions.extend(version for version in versions if version not in entry.versions)
+    return answer({"items": [known[name] for name in sorted(known)], "nextCursor": None})
+
+
+async def live(request: Request) -> Answer:
+    """Say that the process lives."""
+    return answer(Health(status="ok"))
+
+
+async def ready(request: Request) -> Answer:
+    """Say whether requests would be served: the store can be read and written, and the lease is held."""
+    if request.world.stopping.is_set():
+        return answer(Health(status="unavailable", detail="the server is stopping"), 503)
+    try:
+        await request.world.engine.ready()
+    except StepwellError as error:
+        return answer(Health(status="unavailable", detail=error.code), 503)
+    return answer(Health(status="ok"))

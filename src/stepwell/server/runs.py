@@ -1,0 +1,216 @@
+"""Routes that make, show and steer runs."""
+
+import asyncio
+import re
+from typing import Any, Final
+
+from stepwell.checks import check_name
+from stepwell.client.requests import run_filter, signal_request, trigger_request
+from stepwell.durations import Duration, parse_ms
+from stepwell.engine.api import TriggerRequest
+from stepwell.errors import NotFoundError, PermissionDeniedError, StepwellError, ValidationError
+from stepwell.model import Run
+from stepwell.server.answers import Answer, answer
+from stepwell.server.bodies import (
+    BatchBody,
+    BatchItem,
+    CancelQuery,
+    ListQuery,
+    NoQuery,
+    PageQuery,
+    PatchBody,
+    RunQuery,
+    StepResultBody,
+    TriggerBody,
+    Why,
+)
+from stepwell.server.problems import Problem, problem_of
+from stepwell.server.requests import Request
+
+_NUMBER: Final = re.compile(r"[0-9]+(\.[0-9]+)?")
+
+
+async def trigger(request: Request) -> Answer:
+    """Make a run: 201, or 200 with the run that has this id or key already."""
+    request.query(NoQuery)
+    body = await request.body(TriggerBody)
+    run = await request.world.engine.trigger(await _wanted(request, body))
+    return answer(run, *_made(run))
+
+
+def _made(run: Run[Any]) -> tuple[int, dict[str, str]]:
+    return (201, {"location": f"/api/workflows/runs/{run.run_id}"}) if run.created else (200, {})
+
+
+async def _wanted(request: Request, body: TriggerBody) -> TriggerRequest:
+    settings = request.world.engine.settings
+    if not request.identity.sees(body.workflow_name):
+        raise PermissionDeniedError(f"this key may not touch workflow {body.workflow_name!r}")
+    if body.parent_run_id is not None:
+        await request.world.must_see(request.identity, body.parent_run_id)
+    if body.signal is not None and body.run_id is None:
+        raise ValidationError("signal needs run_id: the id of the run to send it to", field="run_id")
+    given = body.signal
+    signal = None if given is None else signal_request(given.name, given.payload, given.signal_id, settings)
+    return trigger_request(
+        body.workflow_name, body.input, settings, run_id=body.run_id, idempotency_key=body.idempotency_key,
+        parent_run_id=body.parent_run_id, tags=body.tags, priority=body.priority, delay=body.delay, start_at=body.start_at,
+        max_events=body.max_events, execution_timeout=body.execution_timeout, version=body.version, signal=signal,
+    )  # fmt: skip
+
+
+async def trigger_batch(request: Request) -> Answer:
+    """Make runs in one commit; each has an answer of its own."""
+    request.query(NoQuery)
+    body = await request.body(BatchBody)
+    most = request.world.limits.batch_max
+    if len(body.runs) > most:
+        raise Problem(422, "validation", f"runs must be at most {most:,}, not {len(body.runs):,}", limit="batch_max")
+    wanted: list[TriggerRequest | StepwellError] = []
+    for each in body.runs:
+        try:
+            wanted.append(await _wanted(request, each))
+        except StepwellError as error:
+            wanted.append(error)
+    made = iter(await request.world.engine.trigger_many([each for each in wanted if isinstance(each, TriggerRequest)]))
+    results = [each if isinstance(each, StepwellError) else next(made) for each in wanted]
+    return answer({"items": [_item(each) for each in results]})
+
+
+def _item(result: Run[Any] | StepwellError) -> BatchItem:
+    if isinstance(result, Run):
+        return BatchItem(status=_made(result)[0], run=result)
+    problem = problem_of(result)
+    return BatchItem(status=problem.status, problem=problem.details())
+
+
+async def get(request: Request) -> Answer:
+    """Show a run, or wait for its end."""
+    query = request.query(RunQuery)
+    run_id = request.parts["runId"]
+    run = await request.world.engine.get_run(run_id)
+    request.world.must_show(request.identity, run)
+    if query.wait is None or run.is_over:
+        return answer(run)
+    wait_ms = parse_ms(_span(query.wait), bare="specification", field="wait")
+    longest = request.world.limits.wait_ms_max
+    if wait_ms > longest:
+        raise ValidationError(f"wait must be at most {longest:,} ms (wait_ms_max): ask again when it is over", field="wait")
+    with request.world.waiting(request.identity):
+        return answer(await _until_over(request, run, wait_ms))
+
+
+async def _until_over(request: Request, run: Run[Any], wait_ms: int) -> Run[Any]:
+    engine = request.world.engine
+    over = asyncio.ensure_future(engine.wait(run.run_id, None))
+    others = [asyncio.ensure_future(request.world.stopping.wait()), asyncio.ensure_future(request.until_gone())]
+    try:
+        await asyncio.wait([over, *others], timeout=wait_ms / 1000, return_when=asyncio.FIRST_COMPLETED)
+        return over.result() if over.done() else await engine.get_run(run.run_id)
+    finally:
+        for task in (over, *others):
+            task.cancel()
+        await asyncio.gather(over, *others, return_exceptions=True)
+
+
+def _span(text: str) -> Duration:
+    if not _NUMBER.fullmatch(text):
+        return text
+    return float(text) if "." in text else int(text[:20])
+
+
+async def list_(request: Request) -> Answer:
+    """List runs, newest first."""
+    query = request.query(ListQuery)
+    identity = request.identity
+    if identity.workflows and (query.workflow_name is None or not identity.sees(query.workflow_name)):
+        raise PermissionDeniedError("this key may list runs only of the workflows that it was made for: name one as workflowName")
+    only = run_filter(
+        query.workflow_name, query.status, query.parent_run_id, query.tag, query.created_after, query.created_before,
+        query.include,
+    )  # fmt: skip
+    return answer(await request.world.engine.get_runs(only, query.limit, query.cursor))
+
+
+async def patch(request: Request) -> Answer:
+    """Change a run, or its status."""
+    request.query(NoQuery)
+    run_id = request.parts["runId"]
+    body = await request.body(PatchBody)
+    await request.world.must_see(request.identity, run_id)
+    engine = request.world.engine
+    match body.status:
+        case "paused":
+            return answer(await engine.pause(run_id))
+        case "running":
+            return answer(await engine.resume(run_id))
+        case "pending":
+            return answer(await engine.retry(run_id))
+        case "cancelled":
+            return answer(await _cancelled(request, run_id, body.reason))
+        case None:
+            return answer(await engine.get_run(run_id))
+
+
+async def _cancelled(request: Request, run_id: str, reason: str | None) -> Run[Any]:
+    run = await request.world.engine.cancel(run_id, reason, True)
+    if run.status in {"completed", "failed"}:
+        raise Problem(409, "conflict", f"run {run_id!r} is {run.status} and cannot be cancelled")
+    return run
+
+
+async def cancel(request: Request) -> Answer:
+    """End a run: 202, or 200 if it was over already."""
+    query = request.query(CancelQuery)
+    run_id = request.parts["runId"]
+    engine = request.world.engine
+    before = await engine.get_run(run_id)
+    request.world.must_show(request.identity, before)
+    if before.is_over:
+        return answer(before)
+    after = await engine.cancel(run_id, query.reason, query.children)
+    return answer(after, 200 if after.status in {"completed", "failed"} else 202)
+
+
+async def children(request: Request) -> Answer:
+    """List the children of a run, newest first."""
+    query = request.query(PageQuery)
+    engine = request.world.engine
+    run = await engine.get_run(request.parts["runId"])
+    request.world.must_show(request.identity, run)
+    only = run_filter(None, None, run.run_id, None, None, None, ())
+    page = await engine.get_runs(only, query.limit, query.cursor)
+    page.items[:] = [each for each in page.items if request.identity.sees(each.workflow_name)]
+    return answer(page)
+
+
+async def parent(request: Request) -> Answer:
+    """Show the parent of a run."""
+    request.query(NoQuery)
+    engine = request.world.engine
+    run = await engine.get_run(request.parts["runId"])
+    request.world.must_show(request.identity, run)
+    if run.parent_run_id is None:
+        raise NotFoundError(f"run {run.run_id!r} has no parent")
+    above = await engine.get_run(run.parent_run_id)
+    request.world.must_show(request.identity, above)
+    return answer(above)
+
+
+async def why(request: Request) -> Answer:
+    """Say why a run is not moving."""
+    request.query(NoQuery)
+    run_id = request.parts["runId"]
+    await request.world.must_see(request.identity, run_id)
+    return answer(Why(run_id=run_id, why=await request.world.engine.why(run_id)))
+
+
+async def set_step_result(request: Request) -> Answer:
+    """Record the result of a step of a paused run by hand."""
+    request.query(NoQuery)
+    run_id = request.parts["runId"]
+    body = await request.body(StepResultBody)
+    await request.world.must_see(request.identity, run_id)
+    engine = request.world.engine
+    text = request.text(body.value, "value")
+    return answer(await engine.set_step_result(run_id, request.parts["stepId"], text, check_name(body.reason, "reason")))

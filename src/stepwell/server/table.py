@@ -1,0 +1,204 @@
+"""The one table of routes: what is served, who may ask for it, what it takes and answers.
+
+The router, the check of scopes, the documentation and the tests are made from it. What is not in it does not exist.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeAlias
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from stepwell.engine.api import WorkerInfo
+from stepwell.model import Event, Hook, Run, Stats
+from stepwell.server import bodies, events, hooks, look, runs
+from stepwell.server.answers import Answer
+from stepwell.server.keys import Scope
+from stepwell.server.requests import Request
+
+Access: TypeAlias = Scope | Literal["public", "hook token"]
+"""``public``: anybody. ``hook token``: whoever holds the token in the path."""
+Handler: TypeAlias = Callable[[Request], Awaitable[Answer]]
+_RUN_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,200}")
+_PART_LENGTH_MAX: Final = 2_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """One method of one path."""
+
+    method: str
+    path: str
+    access: Access
+    handler: Handler
+    summary: str
+    answers: Mapping[int, Any]
+    """Status to what it holds: a type, ``[type]`` for a list of it, or None for no body. Errors that any route may have are not
+    repeated here."""
+    body: type[msgspec.Struct] | None = None
+    takes_any_json: bool = False
+    query: type[msgspec.Struct] = bodies.NoQuery
+    problems: Mapping[int, str] = field(default_factory=dict[int, str])
+    """Statuses of this route's own errors, and when they come."""
+
+
+_NO_RUN: Final = {404: "there is no such run"}
+_OVER: Final = {409: "its state does not allow this: the text says why"}
+_BASE: Final = "/api/workflows"
+
+ROUTES: Final[tuple[Route, ...]] = (
+    Route(
+        method="POST", path=f"{_BASE}/runs", access="trigger", handler=runs.trigger, summary="Trigger a workflow",
+        body=bodies.TriggerBody, answers={201: Run, 200: Run},
+        problems={404: "there is no such parent", 409: "the id or key is taken by other input, or both name different runs"},
+    ),
+    Route(
+        method="POST", path=f"{_BASE}/runs/batch", access="trigger", handler=runs.trigger_batch,
+        summary="Trigger up to 1,000 workflows in one commit", body=bodies.BatchBody, answers={200: [bodies.BatchItem]},
+        problems={404: "there is no such parent"},
+    ),
+    Route(
+        method="GET", path=f"{_BASE}/runs", access="read", handler=runs.list_, summary="List runs, newest first",
+        query=bodies.ListQuery, answers={200: [Run]},
+    ),
+    Route(
+        method="GET", path=f"{_BASE}/runs/{{runId}}", access="read", handler=runs.get, summary="Get a run, or wait for its end",
+        query=bodies.RunQuery, answers={200: Run}, problems=_NO_RUN,
+    ),
+    Route(
+        method="PATCH", path=f"{_BASE}/runs/{{runId}}", access="operate", handler=runs.patch, summary="Change a run",
+        body=bodies.PatchBody, answers={200: Run}, problems=_NO_RUN | _OVER,
+    ),
+    Route(
+        method="DELETE", path=f"{_BASE}/runs/{{runId}}", access="operate", handler=runs.cancel, summary="Cancel a run",
+        query=bodies.CancelQuery, answers={202: Run, 200: Run}, problems=_NO_RUN,
+    ),
+    Route(
+        method="GET", path=f"{_BASE}/runs/{{runId}}/children", access="read", handler=runs.children,
+        summary="List the children of a run", query=bodies.PageQuery, answers={200: [Run]}, problems=_NO_RUN,
+    ),
+    Route(
+        method="GET", path=f"{_BASE}/runs/{{runId}}/parent", access="read", handler=runs.parent,
+        summary="Get the parent of a run", answers={200: Run}, problems={404: "there is no such run, or it has no parent"},
+    ),
+    Route(
+        method="GET", path=f"{_BASE}/runs/{{runId}}/hooks", access="signal", handler=hooks.of_run,
+        summary="List the hooks of a run, with their tokens", answers={200: [Hook]}, problems=_NO_RUN,
+    ),
+    Route(
+        method="GET", path=f"{_BASE}/runs/{{runId}}/why", access="read", handler=runs.why,
+        summary="Say why a run is not moving", answers={200: bodies.Why}, problems=_NO_RUN,
+    ),
+    Route(
+        method="GET", path=f"{_BASE}/runs/{{runId}}/events", access="read", handler=events.events,
+        summary="Get the history of a run; live as an event stream", query=bodies.EventsQuery, answers={200: [Event]},
+        problems=_NO_RUN,
+    ),
+    Route(
+        method="POST", path=f"{_BASE}/runs/{{runId}}/signals", access="signal", handler=events.signal,
+        summary="Send a signal to a run", body=bodies.SignalBody, answers={202: bodies.Accepted, 200: bodies.Accepted},
+        problems=_NO_RUN | _OVER,
+    ),
+    Route(
+        method="PUT", path=f"{_BASE}/runs/{{runId}}/steps/{{stepId}}", access="operate", handler=runs.set_step_result,
+        summary="Record the result of a step of a paused run by hand", body=bodies.StepResultBody, answers={200: Run},
+        problems=_NO_RUN | _OVER,
+    ),
+    Route(
+        method="POST", path=f"{_BASE}/events", access="signal", handler=events.emit, summary="Emit an event of your own",
+        body=bodies.EventBody, answers={201: Event}, problems=_NO_RUN | _OVER,
+    ),
+    Route(
+        method="POST", path=f"{_BASE}/hooks", access="signal", handler=hooks.create, summary="Create a hook",
+        body=bodies.HookBody, answers={201: Hook, 200: Hook}, problems=_NO_RUN | _OVER,
+    ),
+    Route(
+        method="GET", path=f"{_BASE}/hooks/{{token}}", access="hook token", handler=hooks.get, summary="See what a hook asks",
+        answers={200: Hook}, problems={404: "there is no such hook", 410: "it has expired, or its run is over"},
+    ),
+    Route(
+        method="POST", path=f"{_BASE}/hooks/{{token}}", access="hook token", handler=hooks.execute, summary="Answer a hook",
+        takes_any_json=True, answers={200: Hook},
+        problems={
+            404: "there is no such hook", 409: "it was answered before: `hook` has the answer that stands",
+            410: "it has expired, or its run is over",
+        },
+    ),
+    Route(
+        method="GET", path=f"{_BASE}/stats", access="read", handler=look.stats, summary="Count runs by status",
+        answers={200: Stats},
+    ),
+    Route(
+        method="GET", path=f"{_BASE}/definitions", access="read", handler=look.definitions,
+        summary="List the workflows that live workers know", answers={200: [bodies.Definition]},
+    ),
+    Route(
+        method="GET", path=f"{_BASE}/workers", access="read", handler=look.workers, summary="List live workers",
+        answers={200: [WorkerInfo]},
+    ),
+    Route(
+        method="GET", path="/healthz", access="public", handler=look.live, summary="Does the process live?",
+        answers={200: bodies.Health},
+    ),
+    Route(
+        method="GET", path="/readyz", access="public", handler=look.ready, summary="Would requests be served?",
+        answers={200: bodies.Health, 503: bodies.Health},
+    ),
+)  # fmt: skip
+
+
+class Router:
+    """Finds the route of a path."""
+
+    def __init__(self, routes: tuple[Route, ...]) -> None:
+        self._exact: dict[str, dict[str, Route]] = {}
+        self._shaped: dict[int, list[tuple[list[str], dict[str, Route]]]] = {}
+        for route in routes:
+            if "{" not in route.path:
+                self._exact.setdefault(route.path, {})[route.method] = route
+                continue
+            segments = route.path.split("/")
+            shapes = self._shaped.setdefault(len(segments), [])
+            known = next((methods for shape, methods in shapes if shape == segments), None)
+            if known is None:
+                known = dict[str, Route]()
+                shapes.append((segments, known))
+            known[route.method] = route
+
+    def find(self, raw_path: str) -> tuple[Mapping[str, Route], dict[str, str]] | None:
+        """Return what a path has by method, and its decoded parts; None if there is no such path."""
+        exact = self._exact.get(raw_path)
+        if exact is not None:
+            return exact, {}
+        segments = raw_path.split("/")
+        for shape, methods in self._shaped.get(len(segments), ()):
+            parts = _matched(shape, segments)
+            if parts is not None:
+                return methods, parts
+        return None
+
+
+def _matched(shape: list[str], segments: list[str]) -> dict[str, str] | None:
+    parts: dict[str, str] = {}
+    for expected, given in zip(shape, segments, strict=True):
+        if not expected.startswith("{"):
+            if expected != given:
+                return None
+            continue
+        name, part = expected[1:-1], _decoded(given)
+        if part is None or (name == "runId" and not _RUN_ID.fullmatch(part)):
+            return None
+        parts[name] = part
+    return parts
+
+
+def _decoded(segment: str) -> str | None:
+    if len(segment) > _PART_LENGTH_MAX:
+        return None
+    try:
+        text = unquote_to_bytes(segment).decode()
+    except UnicodeDecodeError:
+        return None
+    return text if text and text.isprintable() else None

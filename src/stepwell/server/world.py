@@ -1,0 +1,55 @@
+"""What all requests to one server share."""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Generator
+
+from stepwell.engine.api import Engine
+from stepwell.errors import NotFoundError, RateLimitedError
+from stepwell.model import Run
+from stepwell.server.keys import Identity, Keys
+from stepwell.settings import ServerSettings
+
+
+class World:
+    """The engine, the limits, who may do what, and how many wait."""
+
+    def __init__(self, engine: Engine, *, limits: ServerSettings, keys: Keys) -> None:
+        self.engine = engine
+        self.limits = limits
+        self.keys = keys
+        self.stopping = asyncio.Event()
+        """Set when the server is asked to stop: streams and long-polls end."""
+        self._waits: Counter[str] = Counter()
+
+    @contextlib.contextmanager
+    def waiting(self, identity: Identity) -> Generator[None]:
+        """Count a long-poll or stream.
+
+        Raises:
+            RateLimitedError: Too many wait already.
+        """
+        if self._waits.total() >= self.limits.waits_max:
+            raise RateLimitedError("too many long-polls and streams at a time (waits_max)", retry_after=1)
+        if self._waits[identity.key_id] >= self.limits.waits_per_key_max and not self.keys.is_open:
+            raise RateLimitedError("too many long-polls and streams of this key at a time (waits_per_key_max)", retry_after=1)
+        self._waits[identity.key_id] += 1
+        try:
+            yield
+        finally:
+            self._waits[identity.key_id] -= 1
+
+    async def must_see(self, identity: Identity, run_id: str) -> None:
+        """Make sure that a key may touch a run.
+
+        Raises:
+            NotFoundError: It may not, or there is no such run: which of both is not told.
+        """
+        if identity.workflows:
+            self.must_show(identity, await self.engine.get_run(run_id))
+
+    def must_show(self, identity: Identity, run: Run[object]) -> None:
+        """Make sure that a key may see a run that was read already. Raises as ``must_see``."""
+        if not identity.sees(run.workflow_name):
+            raise NotFoundError(f"there is no run {run.run_id!r}")
