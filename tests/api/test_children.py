@@ -237,3 +237,20 @@ async def test_a_step_that_is_tried_again_starts_no_second_child(client: AsyncCl
     run = await executed(client, in_a_step)
     assert run.status == "completed"
     assert [each.run_id for each in await client.workflow.get_runs("children-leaf")] == [run.output]
+
+
+@workflow("child-of-long-names")
+async def of_long_names(ctx: Context) -> str:
+    return ctx.run_id
+
+
+@workflow("parent-with-a-long-name")
+async def with_a_long_name(ctx: Context) -> Any:
+    return (await ctx.start_child(of_long_names)).run_id
+
+
+async def test_parents_whose_long_names_end_alike_have_children_of_their_own(client: AsyncClient):
+    names = [f"{first}{'x' * 199}" for first in "ab"]
+    async with client.worker(with_a_long_name, of_long_names):
+        children = {(await ran(client, with_a_long_name, run_id=name)).output for name in names}
+    assert len(children) == 2

@@ -76,6 +76,12 @@ PRINTED = {
     "fan_out": """
         {'results': [{'id': 1, 'upper': 'ONE'}, {'id': 2, 'upper': 'TWO'}, {'id': 3, 'upper': 'THREE'}]}
     """,
+    "fork": """
+        fetching what takes an hour
+        {'sum': 55}
+        {'largest': 10}
+        it shares 3 events with the first: True
+    """,
     "generate_report": """
         report-weekly is at https://reports.example.org/weekly
         {'reportId': 'report-weekly', 'total': 500}

@@ -199,13 +199,14 @@ async def _histories(url: str) -> list[Event]:
             await calls.wait(failed.run_id)
             await calls.retry(failed.run_id)
             await calls.wait(failed.run_id)
+            fork = await calls.fork(failed.run_id)
             async for event in calls.stream_events("deadly"):
                 if event.event_type == "run_paused":
                     break
         await calls.set_step_result("deadly", "dies", None, "the operator has looked")
         await calls.resume("deadly")
         await calls.cancel("deadly")
-        return [event for each in (run_id, failed.run_id, "deadly") for event in await calls.get_events(each)]
+        return [event for each in (run_id, failed.run_id, fork.run_id, "deadly") for event in await calls.get_events(each)]
 
 
 def test_what_is_described_of_each_event_is_what_its_payload_holds(tmp_path: Path):

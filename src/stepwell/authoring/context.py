@@ -163,7 +163,7 @@ class Context:
             ValidationError: The payload does not fit ``type``. The text names the field.
         """
         here, parts = self._here("wait_for_hook"), parse_token(token)
-        if parts.run_id != self.run_id:
+        if parts.run_id != self.run_id and parts.run_id not in self._execution.history.sources:
             raise unknown_hook()
         timeout_ms = None if timeout is None else parse_ms(timeout, bare="specification", field="timeout")
         try:

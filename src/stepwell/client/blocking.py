@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar, overload
 
 from stepwell.authoring.workflow import Workflow
 from stepwell.client.client import AsyncClient
+from stepwell.client.control import SAME
 from stepwell.client.workflows import AsyncWorkflows
 from stepwell.durations import Duration
 from stepwell.errors import ForkedClientError, StepwellError, UnavailableError
@@ -201,6 +202,12 @@ class Workflows:
     def retry(self, id: str) -> Run[Any]:
         """See ``AsyncWorkflows.retry``."""
         return self._run(self._workflows.retry(id))
+
+    def fork(
+        self, id: str, from_event: int | None = None, input: Any = SAME, *, run_id: str | None = None, version: str | None = None
+    ) -> Run[Any]:
+        """See ``AsyncWorkflows.fork``."""
+        return self._run(self._workflows.fork(id, from_event, input, run_id=run_id, version=version))
 
     def set_step_result(self, id: str, step_id: str, value: Any, reason: str) -> Run[Any]:
         """See ``AsyncWorkflows.set_step_result``."""

@@ -1,12 +1,26 @@
 """What can be done to a run from outside: cancel, pause, resume, retry, repair."""
 
-from typing import Any
+from typing import Any, Final
 
 from stepwell import codec
-from stepwell.checks import check_name, check_run_id
-from stepwell.client.recorded import Recorded
+from stepwell.checks import check_int, check_name, check_run_id
+from stepwell.client.recorded import Recorded, derived
+from stepwell.client.requests import new_id
+from stepwell.engine.api import ForkRequest
 from stepwell.errors import ValidationError
+from stepwell.execution.branch import StepScope, current
+from stepwell.execution.identity import fork_id
 from stepwell.model import Run
+
+
+class _Same:
+    """Stands for a value that is not given."""
+
+    def __repr__(self) -> str:
+        return "the same"
+
+
+SAME: Final = _Same()
 
 
 class AsyncControl(Recorded):
@@ -50,6 +64,56 @@ class AsyncControl(Recorded):
 
     async def _retry(self, id: str) -> Run[Any]:
         return await (await self._client.engine()).retry(id)
+
+    async def fork(
+        self, id: str, from_event: int | None = None, input: Any = SAME, *, run_id: str | None = None, version: str | None = None
+    ) -> Run[Any]:
+        """Make a new run of the same workflow that shares the history of a run up to an event, and goes on from there, with the
+        same input or another. The run may be in any state, and is left alone.
+
+        What is shared is not done again, and not compared with what the code asks for. What was open there begins anew: waits,
+        children, and hooks, with tokens of their own; sleeps keep their end. Random numbers are the source's. The parent, the
+        idempotency key and messages that the run has not read are not taken along.
+
+        Args:
+            from_event: The number of the last event that is shared. Not given: all that was recorded before the end, and before
+                any compensation; of a failed run without the outcome that its error came from, as in ``retry``.
+            input: Any JSON value, instead of the source's.
+            run_id: The new run's id (drawn).
+            version: The new run's version (the source's).
+
+        Raises:
+            NotFoundError: There is no such run.
+            ValidationError: ``from_event`` is none of its events, or final.
+            ConflictError: ``run_id`` is taken, or what is shared leaves no room in the history.
+
+        Durability: stored on return.
+        """
+        check_run_id(id, "id")
+        if from_event is not None:
+            check_int(from_event, "from_event", 1, 2**53)
+        if run_id is not None:
+            check_run_id(run_id)
+        if version is not None:
+            check_name(version, "version")
+        # As a list, so that what is recorded of the call's arguments tells null from nothing.
+        inputs = [] if input is SAME else [input]
+        return await self._recorded("fork", self._fork, id, from_event, inputs, run_id, version)
+
+    async def _fork(
+        self, id: str, from_event: int | None, inputs: list[Any], run_id: str | None, version: str | None
+    ) -> Run[Any]:  # fmt: skip
+        engine = await self._client.engine()
+        texts = [
+            codec.encode(value, field="input", limit_bytes=engine.settings.payload_bytes_max, depth_max=engine.settings.depth_max)
+            for value in inputs
+        ]
+        scope = current.get()
+        if run_id is None:
+            # So that a step that is tried again does not make two forks.
+            run_id = fork_id(derived(scope)) if isinstance(scope, StepScope) else new_id()
+        request = ForkRequest(run_id=run_id, from_event=from_event, input=texts[0] if texts else None, version=version)
+        return await engine.fork(id, request)
 
     async def set_step_result(self, id: str, step_id: str, value: Any, reason: str) -> Run[Any]:
         """Record the result of a step of a paused run by hand: replay takes it for the step's own.

@@ -6,6 +6,7 @@ from typing import Any, Final, Protocol, TypeVar
 from stepwell.engine.api import Engine
 from stepwell.execution.branch import StepScope, current
 from stepwell.execution.here import branch_here
+from stepwell.execution.identity import call_key
 from stepwell.execution.steps import RetryPolicy, StepSpec, run_step
 
 T = TypeVar("T")
@@ -46,7 +47,7 @@ class Recorded:
 def derived(scope: StepScope) -> str:
     """Return an id for a call from the body of a step: the same when the step is tried again."""
     scope.calls += 1
-    return f"{scope.idempotency_key}/{scope.calls}"[-200:]
+    return call_key(scope.run_id, scope.step_id, scope.calls)
 
 
 def derived_id() -> str | None:

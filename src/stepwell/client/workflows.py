@@ -6,7 +6,6 @@ of workflows, it is a plain call.
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
-from hashlib import blake2b
 from typing import Any, Final, TypeVar, overload
 
 import msgspec
@@ -32,6 +31,7 @@ from stepwell.execution.branch import StepScope, current
 from stepwell.execution.call import came_from
 from stepwell.execution.executor import Here
 from stepwell.execution.here import branch_here
+from stepwell.execution.identity import child_id
 from stepwell.execution.waits import TimedOut, wait_for_run
 from stepwell.model import Event, Page, Run, Stats, Status
 
@@ -103,7 +103,7 @@ class AsyncWorkflows(AsyncHooks):
         if isinstance(scope, StepScope) and idempotency_key is None and run_id is None:
             # So that a step that is tried again does not start two runs.
             if scope.step_name == "workflow.trigger" and parent_run_id == scope.run_id:
-                run_id = _child_id(derived(scope))
+                run_id = child_id(derived(scope))
             else:
                 idempotency_key = derived(scope)
         request = trigger_request(
@@ -220,7 +220,7 @@ class AsyncWorkflows(AsyncHooks):
         if ending.status == "completed":
             return codec.decode(bytes(ending.final.output).decode())
         run = await self._recorded("wait", self._wait, run_id, None)
-        return output_of(run, parent_run_id=here.execution.run_id)
+        return output_of(run, parents=(here.execution.run_id, *here.execution.history.sources))
 
     async def get_events(self, run_id: str, after: int | None = None, limit: int | None = None) -> list[Event]:
         """Return the history of a run in order: what comes after event number ``after``, ``limit`` of it (all)."""
@@ -308,16 +308,16 @@ class AsyncWorkflows(AsyncHooks):
         return await stats()
 
 
-def output_of(run: Run[Any], *, parent_run_id: str = "") -> Any:
+def output_of(run: Run[Any], *, parents: Sequence[str] = ()) -> Any:
     """Return the output of a run that is over.
 
     Raises:
-        RunFailed, RunCancelled: It has none. ``ChildFailed`` for both, if its parent, ``parent_run_id``, asks.
+        RunFailed, RunCancelled: It has none. ``ChildFailed`` for both, if a parent asks: its own, or a fork of that.
     """
     if run.status == "completed":
         return run.output
-    if parent_run_id:
-        error = _child_failed(run) if run.parent_run_id == parent_run_id else _failed(run)
+    if parents:
+        error = _child_failed(run) if run.parent_run_id in parents else _failed(run)
         came_from(error, f"run:{run.run_id}")
         raise error
     raise _failed(run)
@@ -331,10 +331,6 @@ def _failed(run: Run[Any]) -> Exception:
     kind, message = (details.type, details.message) if details is not None else ("unknown", run.error or "")
     text = f"run {run.run_id!r} of {run.workflow_name!r} failed: {run.error}"
     return RunFailed(text, type=kind, message=message, run=run, kinds=kinds_of(kind))
-
-
-def _child_id(call: str) -> str:
-    return f"child-{blake2b(call.encode(), digest_size=16).hexdigest()}"
 
 
 def _child_failed(run: Run[Any]) -> ChildFailed:

@@ -43,6 +43,17 @@ class TriggerRequest(msgspec.Struct, kw_only=True):
     signal: SignalRequest | None = None
 
 
+class ForkRequest(msgspec.Struct, kw_only=True):
+    """A fork to be made. ``run_id`` is drawn by the client before its first attempt; None elsewhere: as the source has it."""
+
+    run_id: str
+    from_event: int | None = None
+    """The last event that is shared. None: all that a fork can share."""
+    input: str | None = None
+    """A JSON text."""
+    version: str | None = None
+
+
 class RunFilter(msgspec.Struct, kw_only=True):
     """Which runs to list; None does not restrict. Newest first."""
 
@@ -223,6 +234,15 @@ class Engine(Protocol):
 
         Raises:
             ConflictError: It has not failed, or cannot go on.
+        """
+        ...
+
+    async def fork(self, run_id: str, request: ForkRequest) -> Run[Any]:
+        """Make a run that shares the history of another up to an event.
+
+        Raises:
+            ValidationError: ``from_event`` is no event with which a fork could begin.
+            ConflictError: The new id is taken, or what is shared leaves no room in the history.
         """
         ...
 

@@ -84,7 +84,7 @@ class Controls(Reading):
         if row.parent_run_id is not None and await self._is_over(row.parent_run_id):
             raise ConflictError(f"run {run_id!r} cannot be retried: its parent {row.parent_run_id!r} is over")
         events = await self._stored_events(run_id)
-        voided, runs = _voided(events, recorded_origins(stored.final.payload))
+        voided, runs = voided_by(events, recorded_origins(stored.final.payload))
         payload = codec.encode({"attempt": row.attempt + 1, "voided": voided, "runs": runs}, field="payload")
         done = await self._asked(run_id, Retry(run_id=run_id, seq=row.seq, payload=payload, at_ms=self.store.now_ms()))
         if done.reason == "limit":
@@ -134,7 +134,7 @@ class Controls(Reading):
         return await self.get_run(run_id)
 
 
-def _voided(events: list[StoredEvent], origins: list[str]) -> tuple[list[str], list[str]]:
+def voided_by(events: list[StoredEvent], origins: list[str]) -> tuple[list[str], list[str]]:
     """Return which outcomes a retry declares void, and the runs whose end it asks for again."""
     steps = {event.step_id for event in events if event.type in _OUTCOMES}
     runs = [origin.removeprefix(_RUN) for origin in origins if origin.startswith(_RUN)]

@@ -41,6 +41,19 @@ def created_payload(request: TriggerRequest, *, seed: str, max_events: int) -> s
     ).decode()  # fmt: skip
 
 
+def forked_payload(payload: str, input: str | None) -> str:
+    """Return the payload for a fork of a run that has this one: with another input, if it is given. It starts at once, and has
+    neither the key nor the parent.
+
+    Raises:
+        msgspec.MsgspecError: Somebody has edited it.
+    """
+    created = _decode(payload)
+    given = created.input if input is None else msgspec.Raw(input.encode())
+    kept = msgspec.structs.replace(created, input=given, parent_run_id=None, idempotency_key=None, delay=0)
+    return _encode(kept).decode()
+
+
 def read_created(payload: str) -> Created:
     """Read it back.
 

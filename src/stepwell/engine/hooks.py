@@ -26,7 +26,7 @@ class Hooks(Controls):
         self, run_id: str, hook_id: str, name: str, action: str, payload: str, expires_in_ms: int
     ) -> MadeHook:  # fmt: skip
         """See ``Engine.create_hook``."""
-        await self._have_key()
+        await self.have_key()
         now = self.store.now_ms()
         expires_ms = now + expires_in_ms
         said = (
@@ -81,7 +81,7 @@ class Hooks(Controls):
             NotFoundError: There is none.
         """
         self.here()
-        await self._have_key()
+        await self.have_key()
         parts = parse_token(token)
         known = next((hook for hook in await self.store.hooks(parts.run_id) if hook.hook_id == parts.hook_id), None)
         if known is None:
@@ -92,10 +92,11 @@ class Hooks(Controls):
     async def get_hooks(self, run_id: str) -> list[Hook]:
         """See ``Engine.get_hooks``."""
         run = await self.get_run(run_id)
-        await self._have_key()
+        await self.have_key()
         return [self._shown_hook(hook, is_over=run.is_over) for hook in await self.store.hooks(run_id)]
 
-    async def _have_key(self) -> None:
+    async def have_key(self) -> None:
+        """Make sure that tokens can be made without reading files."""
         if not self.hook_tokens.is_loaded:
             await asyncio.to_thread(self.hook_tokens.load)
 

@@ -80,7 +80,7 @@ class Execution:
         self.tasks = RunTasks(self._task_ended)
         self._deadline: Alarm | None = None
         self._loop = asyncio.get_running_loop()
-        self.root: Here = Branch(self, "", assignment.started_at_ms)
+        self.root: Here = Branch(self, "", self.history.started_ms or assignment.started_at_ms)
 
     # -- the run's tasks
 

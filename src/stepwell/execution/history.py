@@ -5,7 +5,7 @@ once in the life of an execution.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 import msgspec
@@ -27,7 +27,7 @@ _ANSWERS: Final = {"hook_executed": "hook", "child_completed": "run"}
 class Record:
     """What is recorded under one identity: how it ended, when it began, and its last failed attempt."""
 
-    __slots__ = ("asked", "began", "identity", "outcome", "retrying")
+    __slots__ = ("asked", "began", "identity", "is_shared", "outcome", "retrying")
 
     def __init__(self, identity: str) -> None:
         self.identity = identity
@@ -35,6 +35,13 @@ class Record:
         self.began: StoredEvent | None = None
         self.retrying: StoredEvent | None = None
         self.asked = False
+        self.is_shared = False
+        """Whether all of it comes from the run that this one is a fork of: then the code need not ask for it."""
+
+    @property
+    def latest(self) -> StoredEvent | None:
+        """The event that says most of it."""
+        return self.outcome or self.retrying or self.began
 
 
 class Signal(NamedTuple):
@@ -69,7 +76,13 @@ class _Resumed(msgspec.Struct):
     """Runs whose end is to be asked for again."""
 
 
+class _Forked(msgspec.Struct, rename="camel"):
+    source_run_id: str
+    voided: list[str] = []
+
+
 _decode_resumed = msgspec.json.Decoder(_Resumed).decode
+_decode_forked = msgspec.json.Decoder(_Forked).decode
 _decode_outcome = msgspec.json.Decoder(_Outcome).decode
 _decode_received = msgspec.json.Decoder(_Received).decode
 
@@ -78,7 +91,8 @@ class History:
     """The recorded past of a run, as its executor asks for it."""
 
     __slots__ = (
-        "_records", "_reserved", "_signals", "_unasked", "answers", "hook_names", "last_ms",
+        "_has_gone_on", "_records", "_reserved", "_shared_unasked", "_signals", "_unasked", "answers", "hook_names", "last_ms",
+        "shared_seq", "sources", "started_ms",
     )  # fmt: skip
 
     def __init__(self, events: Iterable[StoredEvent]) -> None:
@@ -89,20 +103,32 @@ class History:
         """
         self._records: dict[str, Record] = {}
         self._unasked: dict[str, int] = {}
+        self._shared_unasked = 0
+        self._has_gone_on = False
         self._signals: dict[str, deque[Signal]] = {}
         self.answers: dict[tuple[str, str], Answer] = {}
         """By the kind and name of the message."""
         self.hook_names: dict[str, str] = {}
         """By the ids of hooks: for people."""
         self.last_ms = 0
+        self.started_ms: int | None = None
+        """When the run started first; of a fork, when the run did with which it shares its beginning."""
+        self.shared_seq = 0
+        """The number of the last event that comes from the run that this one is a fork of; 0 if it is none."""
+        self.sources: list[str] = []
+        """The run that this one is a fork of, that of which that one is, and so on."""
         taken: set[int] = set()
         for event in events:
             self.last_ms = max(self.last_ms, event.at_ms)
             if event.type == "signal_received":
                 received = _decode_received(event.payload)
                 self.add_signal(event.name, Signal(received.mailbox_seq, bytes(received.payload).decode(), event.at_ms))
+            elif event.type == "run_started":
+                self.started_ms = self.started_ms or event.at_ms
             elif event.type == "run_resumed":
                 self._void(_decode_resumed(event.payload))
+            elif event.type == "run_forked":
+                self._fork(event)
             elif event.type in _ANSWERS:
                 answer = bytes(_decode_received(event.payload).payload).decode()
                 self.answers[_ANSWERS[event.type], event.name] = Answer(answer, event.at_ms)
@@ -127,22 +153,45 @@ class History:
         for run_id in resumed.runs:
             self.answers.pop(("run", run_id), None)
 
+    def _fork(self, event: StoredEvent) -> None:
+        """What is read so far comes from another run. What was open there begins anew, but for sleeps and delays of retries."""
+        forked = _decode_forked(event.payload)
+        self.shared_seq = event.seq
+        self.sources.insert(0, forked.source_run_id)
+        self._void(_Resumed(voided=forked.voided))
+        self._unasked.clear()
+        self._shared_unasked = len(self._records)
+        for record in self._records.values():
+            record.is_shared = True
+            if record.outcome is None and not is_sleep(record.identity):
+                record.began = None
+
     def _record(self, identity: str) -> Record:
         record = self._records.get(identity)
         if record is None:
             record = self._records[identity] = Record(identity)
-            path = _path(identity)
-            self._unasked[path] = self._unasked.get(path, 0) + 1
+        elif not record.is_shared:
+            return record
+        else:
+            record.is_shared = False
+            self._shared_unasked -= 1
+        path = _path(identity)
+        self._unasked[path] = self._unasked.get(path, 0) + 1
         return record
 
     def ask(self, identity: str) -> Record | None:
         """Return what is recorded under an identity, and note that the code asked for it."""
-        if not self._unasked:
+        if not self._unasked and not self._shared_unasked:
             # The common case, live: everything recorded was asked for, and nothing is asked for twice.
             return None
         record = self._records.get(identity)
-        if record is not None and not record.asked:
+        if record is None:
+            self._has_gone_on = True
+        elif not record.asked:
             record.asked = True
+            if record.is_shared:
+                self._shared_unasked -= 1
+                return record
             path = _path(identity)
             left = self._unasked[path] - 1
             if left:
@@ -157,13 +206,16 @@ class History:
         return path in self._unasked
 
     def is_ahead_below(self, path: str) -> bool:
-        """Tell the same of a branch and all branches that it has started."""
-        return any(unasked.startswith(path) for unasked in self._unasked)
+        """Tell the same of a branch and all branches that it has started; what is shared with another run counts as well."""
+        return any(unasked.startswith(path) for unasked in self._unasked) or (
+            self._shared_unasked > 0
+            and any(one.is_shared and not one.asked and one.identity.startswith(path) for one in self._records.values())
+        )
 
     @property
     def is_replaying(self) -> bool:
-        """Whether anything recorded has not been asked for yet."""
-        return bool(self._unasked)
+        """Whether anything recorded has not been asked for yet. What a fork shares counts until its code has gone on."""
+        return bool(self._unasked) or (self._shared_unasked > 0 and not self._has_gone_on)
 
     def forget_below(self, prefix: str, but: str) -> None:
         """A race was decided: what its losers recorded, all below ``prefix`` ``but`` the winner's, need not be asked for."""
@@ -174,17 +226,27 @@ class History:
     def never_asked(self) -> StoredEvent | None:
         """Return the first recorded outcome that the code, which has returned, never asked for; None if there is none.
 
-        Steps that were recorded as ``inserted`` need not be asked for: they came from code that did not fit, or from an edit.
+        Steps that were recorded as ``inserted`` need not be asked for: they came from code that did not fit, or from an edit. Nor
+        need what a fork shares with another run: its code, or its input, may be another.
         """
         if not self._unasked:
             return None
-        left = [
+        return min(self.left(), key=lambda event: event.seq, default=None)
+
+    def left(self) -> list[StoredEvent]:
+        """Return, of each operation that the code has not asked for and must ask for, the event that says most of it."""
+        return [
             event
             for record in self._records.values()
-            if not record.asked and (event := record.outcome or record.retrying or record.began) is not None
+            if not (record.asked or record.is_shared) and (event := record.latest) is not None
             and not _decode_outcome(event.payload).inserted
         ]  # fmt: skip
-        return min(left, key=lambda event: event.seq, default=None)
+
+    def outcomes(self) -> Iterator[StoredEvent]:
+        """Yield the outcomes that count, in the order in which their operations began to be recorded."""
+        for record in self._records.values():
+            if record.outcome is not None:
+                yield record.outcome
 
     def add_signal(self, name: str, signal: Signal) -> None:
         """Keep a signal until a wait takes it."""
@@ -225,6 +287,11 @@ def received(message: Message) -> str:
     seq, text, identity = message.mailbox_seq, message.payload, message.message_id
     field = "signalId" if message.kind == "signal" else "messageId"
     return f'{{"payload":{text},"{field}":{msgspec.json.encode(identity).decode()},"mailboxSeq":{seq}}}'
+
+
+def is_sleep(identity: str) -> bool:
+    """Tell whether an identity is that of a sleep."""
+    return identity.startswith("sleep:", len(_path(identity)))
 
 
 def _path(identity: str) -> str:

@@ -12,6 +12,7 @@ from typing import Final
 KINDS: Final = ("sleep", "signal", "race", "random", "uuid4", "hook", "child", "state", "patch", "event")
 """Kinds of operations other than steps; each prefixes its name with ``kind:``."""
 
+_KEY_LENGTH_MAX: Final = 200
 _ESCAPES = str.maketrans({"%": "%25", "#": "%23", "/": "%2F", "~": "%7E", "@": "%40"})
 
 
@@ -31,6 +32,22 @@ def operation_key(kind: str, name: str = "") -> str:
 def derived_random(seed: str, identity: str) -> random.Random:
     """Return a generator that gives one run the same numbers at the same call, for ever."""
     return random.Random(derived_int(seed, identity))  # noqa: S311 - replayable, not secret
+
+
+def call_key(run_id: str, step_id: str, call: int) -> str:
+    """Return what a call of the client from the body of a step has for an id: the same when the step is tried again."""
+    key = f"{run_id}/{step_id}/{call}"
+    return key if len(key) <= _KEY_LENGTH_MAX else f"{key[:100]}/{blake2b(key.encode(), digest_size=16).hexdigest()}/{call}"
+
+
+def child_id(call: str) -> str:
+    """Return the id of the run that is triggered by a call with this key, as a child of the run that makes it."""
+    return f"child-{blake2b(call.encode(), digest_size=16).hexdigest()}"
+
+
+def fork_id(call: str) -> str:
+    """Return the id of the run that is forked by a call with this key."""
+    return f"fork-{blake2b(call.encode(), digest_size=16).hexdigest()}"
 
 
 def derived_int(seed: str, identity: str) -> int:

@@ -231,8 +231,10 @@ _INTERRUPTED_KINDS: Final = (
 
 
 def _fits(execution: Execution, record: Record, fingerprint: str) -> bool:
-    event = record.outcome or record.retrying or record.began
-    before = _print(event.payload).fingerprint if event is not None else ""
+    event = record.latest
+    # What a fork shares with another run may have been asked with other arguments: its input may be another.
+    is_own = event is not None and event.seq > execution.history.shared_seq
+    before = _print(event.payload).fingerprint if event is not None and is_own else ""
     if event is not None and before and fingerprint and before != fingerprint:
         recorded = f"step {record.identity!r} with other arguments (event {event.seq}, fingerprint {before})"
         asked = f"step {record.identity!r} with the fingerprint {fingerprint}"

@@ -97,6 +97,8 @@ class NewRun(msgspec.Struct, kw_only=True):
     claim: bool
     signal: "Put | None" = None
     """Put into the mailbox of the run, be it new or there already (unless it is over)."""
+    share: "Share | None" = None
+    """The run is a fork: it begins with the events of another. ``claim`` is False then."""
 
 
 class Triggered(NamedTuple):
@@ -104,7 +106,8 @@ class Triggered(NamedTuple):
 
     ``reason`` is ``"created"``; ``"same"`` (the run that already has this id or key, with equal workflow and input; ``row`` is
     that run); ``"id_taken"``, ``"key_taken"`` (with other input or workflow), ``"id_and_key_differ"``; ``"no_parent"``,
-    ``"parent_over"``; or, with a signal, ``"over"`` or ``"full"`` for a run that was there and takes no message.
+    ``"parent_over"``; with a signal, ``"over"`` or ``"full"`` for a run that was there and takes no message; of a fork,
+    ``"no_source"``, or ``"limit"`` (what it shares leaves it no room to go on).
     Only with ``"created"`` and ``"same"`` was anything stored.
     """
 
@@ -225,6 +228,21 @@ class HookRow(NamedTuple):
     answer_id: str | None = None
     answer: str | None = None
     answered_at: int | None = None
+
+
+class Share(msgspec.Struct, kw_only=True):
+    """What a fork has of another run: its events up to number ``seq``, and what stands for that which was open there."""
+
+    source_run_id: str
+    seq: int
+    rewritten: Sequence[StoredEvent]
+    """What the fork has instead of the source's own, in order; the first event is among them."""
+    forked: str
+    """The payload of ``run_forked``, which comes next."""
+    mailbox_seq: int
+    """The number of the last message that these events transcribe. The fork's own are numbered from there."""
+    undo: int
+    hooks: Sequence[HookRow]
 
 
 class MakeHook(msgspec.Struct, kw_only=True):

@@ -39,7 +39,7 @@ from stepwell.store.base import (
 from stepwell.store.drafts import Draft, EventRow, MessageRow, Page
 from stepwell.store.due import find_due
 from stepwell.store.new_runs import KnownRun, Register
-from stepwell.store.plans import Get, Lock, Plan, Row, Table, Together, Write, ask, change, to_json
+from stepwell.store.plans import Change, Get, Lock, Plan, Row, Table, Together, Write, ask, change, to_json
 from stepwell.store.waits import Waits
 
 O = TypeVar("O")  # noqa: E741
@@ -190,6 +190,9 @@ class BatchExecution:
             self.has_written = True
             rows = [(*added.row, added.input_hash) for added in register.added]
             yield [Write(_KEYS, sorted(keyed)), Write(_RUNS, sorted(rows))]  # in order: two nodes may add the same ones
+        if page.copies:
+            yield [Change("copy_events", copy) for copy in page.copies]
+            page.copies.clear()
         return triggered
 
     def _send_along(self, news: Sequence[NewRun], triggered: Sequence[Triggered]) -> Plan[list[Triggered]]:
@@ -227,6 +230,7 @@ class BatchExecution:
             held = yield from ask("find_keys", list[tuple[str, str, str]], to_json(asked_keys))
             self._keys = {(workflow, key): run_id for workflow, key, run_id in held}
         self._parents = [new.parent_run_id for new in news if new.parent_run_id is not None]
+        self._parents += [new.share.source_run_id for new in news if new.share is not None]
 
         ids = [progress.run_id for progress in progresses]
         for each in progresses:

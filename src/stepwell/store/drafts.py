@@ -120,6 +120,8 @@ class Page:
         """``seq`` by run and step id: those that are being emitted and are there."""
         self.mail: dict[tuple[str, int], str] = {}
         """Message ids by run and ``mailbox_seq``: those that are being transcribed."""
+        self.copies: list[tuple[str, str, int, int]] = []
+        """``(run_id, source, after, upto)``: events that a fork has of another run."""
         self.waits: list[tuple[str, str]] = []
         """``(run_id, waiter)``: runs that have begun to wait for others."""
         self.ended: dict[str, NewEvent] = {}

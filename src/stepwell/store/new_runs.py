@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from stepwell.store.base import OVER_FROM, PENDING, RUNNING, NewRun, RunRow, Triggered
+from stepwell.store.base import OVER_FROM, PENDING, RUNNING, NewRun, RunRow, Share, Triggered
 from stepwell.store.drafts import Page, started
 
 PRIORITY_STEP_MS = 60_000
@@ -44,13 +44,25 @@ class Register:
                 return Triggered("no_parent", None)
             if status >= OVER_FROM:
                 return Triggered("parent_over", None)
+        share = new.share
+        if share is not None:
+            if share.source_run_id not in self._parents and share.source_run_id not in self._runs:
+                return Triggered("no_source", None)
+            # Room for run_forked, run_started and the final event.
+            if share.seq + 3 > new.max_events:
+                return Triggered("limit", None)
         return self._make(page, new)
 
     def _make(self, page: Page, new: NewRun) -> Triggered:
-        claimed = new.claim and new.due_ms <= new.at_ms
-        page.events.append((new.run_id, 1, "run_created", "", "", new.created, new.at_ms))
+        claimed, share = new.claim and new.due_ms <= new.at_ms, new.share
+        seq = 1
+        if share is None:
+            page.events.append((new.run_id, 1, "run_created", "", "", new.created, new.at_ms))
+        else:
+            seq = _share(page, new, share)
         if claimed:
-            page.events.append((new.run_id, 2, *started(1, new.at_ms)))
+            seq += 1
+            page.events.append((new.run_id, seq, *started(1, new.at_ms)))
         row = RunRow(
             run_id=new.run_id,
             workflow=new.workflow,
@@ -65,10 +77,10 @@ class Register:
             priority=new.priority,
             rank=new.due_ms - new.priority * PRIORITY_STEP_MS,
             wanted=0,
-            undo=0,
-            seq=2 if claimed else 1,
-            mailbox_seq=0,
-            mailbox_consumed=0,
+            undo=0 if share is None else share.undo,
+            seq=seq,
+            mailbox_seq=0 if share is None else share.mailbox_seq,
+            mailbox_consumed=0 if share is None else share.mailbox_seq,
             wake_at=None if claimed else new.due_ms,
             deadline=new.at_ms + new.timeout_ms if claimed and new.timeout_ms is not None else None,
             timeout_ms=new.timeout_ms,
@@ -88,6 +100,21 @@ class Register:
         if new.idempotency_key is not None:
             self._keys[new.workflow, new.idempotency_key] = new.run_id
         return Triggered("created", row, claimed)
+
+
+def _share(page: Page, new: NewRun, share: Share) -> int:
+    """Give a fork its beginning; return the number of its last event."""
+    done = 0
+    for event in share.rewritten:
+        if event.seq > done + 1:
+            page.copies.append((new.run_id, share.source_run_id, done, event.seq - 1))
+        page.events.append((new.run_id, *event))
+        done = event.seq
+    if share.seq > done:
+        page.copies.append((new.run_id, share.source_run_id, done, share.seq))
+    page.events.append((new.run_id, share.seq + 1, "run_forked", "", "", share.forked, new.at_ms))
+    page.changed_hooks += share.hooks
+    return share.seq + 1
 
 
 def _is_same(new: NewRun, known: KnownRun) -> bool:
