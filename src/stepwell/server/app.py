@@ -12,7 +12,8 @@ from stepwell.server.gate import Gate, respond
 from stepwell.server.keys import Keys
 from stepwell.server.problems import Problem, internal, problem_of
 from stepwell.server.requests import Disconnected, Receive, Request, Send
-from stepwell.server.table import ROUTES, Route, Router
+from stepwell.server.sockets import Socket, offered
+from stepwell.server.table import ROUTES, SOCKETS, Access, Route, Router
 from stepwell.server.world import World
 from stepwell.settings import ServerSettings
 
@@ -26,6 +27,7 @@ class App:
         self.world = world
         self._gate = gate
         self._router = Router(ROUTES)
+        self._sockets = {route.path: route for route in SOCKETS}
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """Serve one connection, as ASGI has it."""
@@ -35,7 +37,7 @@ class App:
             case "lifespan":
                 await _live(receive, send)
             case _:
-                await send({"type": "websocket.close", "code": 1008})
+                await self._connect(scope, receive, send)
 
     async def _serve(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         request = self._gate.request(scope, receive, self.world)
@@ -49,7 +51,7 @@ class App:
         try:
             self._gate.check(request, scope)
             route = self._route(request)
-            await self._authorize(request, route)
+            await self._authorize(request, route.access)
             return await route.handler(request)
         except Problem as problem:
             return problem.answer(request.request_id)
@@ -64,6 +66,28 @@ class App:
             _log.exception("request %s failed in a way that nobody has foreseen", request.request_id)
             return internal().answer(request.request_id)
 
+    async def _connect(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        await receive()  # websocket.connect
+        request = self._gate.request(scope, receive, self.world)
+        socket = Socket(request, offered(scope), receive, send)
+        try:
+            self._gate.check(request, scope)
+            route = self._sockets.get(request.path)
+            if route is None:
+                raise Problem(404, "not_found", "there is nothing here")
+            await self._authorize(request, route.access)
+            with self.world.connected(request.identity):
+                await route.handler(socket)
+        except Problem as problem:
+            await socket.refuse(problem)
+        except StepwellError as error:
+            await socket.refuse(problem_of(error))
+        except Disconnected:
+            return
+        except Exception:
+            _log.exception("connection %s failed in a way that nobody has foreseen", request.request_id)
+            await socket.refuse(internal())
+
     def _route(self, request: Request) -> Route:
         found = self._router.find(request.path)
         if found is None:
@@ -75,13 +99,13 @@ class App:
             raise Problem(405, "method_not_allowed", f"this takes {allowed}", headers={"allow": allowed})
         return route
 
-    async def _authorize(self, request: Request, route: Route) -> None:
+    async def _authorize(self, request: Request, access: Access) -> None:
         """Deny by default: a route names its scope, or does not exist."""
-        if route.access in {"public", "hook token"}:
+        if access in {"public", "hook token"}:
             return
         request.identity = await self.world.keys.identify(request.headers.get("authorization", ""), request.address)
-        if not request.identity.may(route.access):
-            raise PermissionDeniedError(f"this key lacks the scope {route.access!r}")
+        if not request.identity.may(access):
+            raise PermissionDeniedError(f"this key lacks the scope {access!r}")
 
 
 async def _live(receive: Receive, send: Send) -> None:

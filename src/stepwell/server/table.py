@@ -17,6 +17,7 @@ from stepwell.server import bodies, events, hooks, look, runs
 from stepwell.server.answers import Answer
 from stepwell.server.keys import Scope
 from stepwell.server.requests import Request
+from stepwell.server.sockets import Socket
 
 Access: TypeAlias = Scope | Literal["public", "hook token"]
 """``public``: anybody. ``hook token``: whoever holds the token in the path."""
@@ -147,6 +148,19 @@ ROUTES: Final[tuple[Route, ...]] = (
         answers={200: bodies.Health, 503: bodies.Health},
     ),
 )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class SocketRoute:
+    """A path that takes WebSocket connections. Its handler is called once the key was looked at, and accepts."""
+
+    path: str
+    access: Scope
+    handler: Callable[[Socket], Awaitable[None]]
+    summary: str
+
+
+SOCKETS: Final[tuple[SocketRoute, ...]] = ()
 
 
 class Router:

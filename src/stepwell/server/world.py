@@ -22,6 +22,7 @@ class World:
         self.stopping = asyncio.Event()
         """Set when the server is asked to stop: streams and long-polls end."""
         self._waits: Counter[str] = Counter()
+        self._sockets: Counter[str] = Counter()
 
     @contextlib.contextmanager
     def waiting(self, identity: Identity) -> Generator[None]:
@@ -39,6 +40,21 @@ class World:
             yield
         finally:
             self._waits[identity.key_id] -= 1
+
+    @contextlib.contextmanager
+    def connected(self, identity: Identity) -> Generator[None]:
+        """Count a WebSocket connection.
+
+        Raises:
+            RateLimitedError: The key has too many.
+        """
+        if self._sockets[identity.key_id] >= self.limits.sockets_per_key_max and not self.keys.is_open:
+            raise RateLimitedError("too many connections of this key at a time (sockets_per_key_max)", retry_after=1)
+        self._sockets[identity.key_id] += 1
+        try:
+            yield
+        finally:
+            self._sockets[identity.key_id] -= 1
 
     async def must_see(self, identity: Identity, run_id: str) -> None:
         """Make sure that a key may touch a run.
