@@ -1,6 +1,8 @@
 """A live server for tests: the real application behind a real socket, on the loop of the test."""
 
 import contextlib
+import io
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -75,9 +77,10 @@ class Http:
     ) -> Any:
         """Ask, and return the JSON of the answer; or the whole answer, read, if no status is expected."""
         if body is not None:
-            options["json"] = body
+            options["data"] = io.BytesIO(json.dumps(body, ensure_ascii=False).encode())
+            options["headers"] = {"Content-Type": "application/json"} | options.get("headers", {})
         if data is not None:
-            options["data"] = data
+            options["data"] = io.BytesIO(data)
         async with self.session.request(method, self.url + path, **options) as answer:
             text = await answer.read()
             if status is None:

@@ -10,6 +10,7 @@ from stepwell.errors import PermissionDeniedError, StepwellError
 from stepwell.server.answers import Answer
 from stepwell.server.gate import Gate, respond
 from stepwell.server.keys import Keys
+from stepwell.server.pages import pages
 from stepwell.server.problems import Problem, internal, problem_of
 from stepwell.server.requests import Disconnected, Receive, Request, Send
 from stepwell.server.sockets import Socket, offered
@@ -45,7 +46,7 @@ class App:
             answer = await self._answer(request, scope)
         except Disconnected:
             return
-        await respond(request, answer, send)
+        await respond(request, answer, send, closes=not await request.drain())
 
     async def _answer(self, request: Request, scope: Mapping[str, Any]) -> Answer:
         try:
@@ -132,4 +133,4 @@ def create_app(
     """
     limits = limits or ServerSettings.from_environment()
     keys = Keys(Clock().now_ms, fixed=api_key, is_open=no_auth, failures_max=limits.failed_keys_per_minute_max)
-    return App(World(engine, limits=limits, keys=keys), Gate(hosts, origins))
+    return App(World(engine, limits=limits, keys=keys, pages=pages), Gate(hosts, origins))

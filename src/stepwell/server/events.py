@@ -47,16 +47,16 @@ async def events(request: Request) -> Answer:
     run_id = request.parts["runId"]
     world = request.world
     await world.must_see(request.identity, run_id)
+    after = max(query.after, _last_event_id(request.headers.get("last-event-id")))
     if EVENT_STREAM in request.headers.get("accept", ""):
-        after = max(query.after, _last_event_id(request.headers.get("last-event-id", "")))
         await world.engine.get_run(run_id)  # a run that does not exist is a 404, and no stream that breaks off
         return Answer(200, media=EVENT_STREAM, stream=_stream(request, run_id, after), headers={"x-accel-buffering": "no"})
-    found = await world.engine.get_events(run_id, query.after, query.limit)
+    found = await world.engine.get_events(run_id, after, query.limit)
     return answer({"items": found, "nextCursor": str(found[-1].seq) if len(found) == query.limit else None})
 
 
-def _last_event_id(text: str) -> int:
-    if not text:
+def _last_event_id(text: str | None) -> int:
+    if text is None:
         return 0
     if not (text.isascii() and text.isdigit() and len(text) <= _SEQ_DIGITS_MAX):
         raise invalid([BadField("/Last-Event-ID", "Last-Event-ID must be the number of an event", "header")])

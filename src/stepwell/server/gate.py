@@ -102,8 +102,8 @@ def _is_address(name: str) -> bool:
     return True
 
 
-async def respond(request: Request, answer: Answer, send: Send) -> None:
-    """Send an answer, with what all answers carry."""
+async def respond(request: Request, answer: Answer, send: Send, *, closes: bool) -> None:
+    """Send an answer, with what all answers carry. ``closes``: and nothing more on this connection."""
     headers = [
         *_ALWAYS,
         (b"content-type", answer.media.encode()),
@@ -114,6 +114,8 @@ async def respond(request: Request, answer: Answer, send: Send) -> None:
     if request.base_url.startswith("https:"):
         headers.append(_YEAR)
     headers.extend((name.encode(), value.encode("latin-1", "replace")) for name, value in answer.headers.items())
+    if closes:
+        headers.append((b"connection", b"close"))
     if answer.stream is None:
         headers.append((b"content-length", str(len(answer.body)).encode()))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})

@@ -50,7 +50,7 @@ async def execute(request: Request) -> Answer:
     payload = await request.json()
     engine = request.world.engine
     text = request.text(payload, "payload")
-    answer_id = request.headers.get("idempotency-key") or new_id()
+    answer_id = request.headers.get("idempotency-key", new_id())
     hook = await engine.execute_hook(request.parts["token"], text, check_name(answer_id, "Idempotency-Key"))
     return answer(_addressed(request, hook))
 

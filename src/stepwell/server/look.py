@@ -1,5 +1,7 @@
 """Routes that show the whole: counts, workflows, workers; and how the server is."""
 
+import asyncio
+
 from stepwell.errors import StepwellError
 from stepwell.server.answers import Answer, answer
 from stepwell.server.bodies import Definition, Health, NoQuery
@@ -47,3 +49,9 @@ async def ready(request: Request) -> Answer:
     except StepwellError as error:
         return answer(Health(status="unavailable", detail=error.code), 503)
     return answer(Health(status="ok"))
+
+
+async def page(request: Request) -> Answer:
+    """Show what describes the API."""
+    request.query(NoQuery)
+    return (await asyncio.to_thread(request.world.pages))[request.path]

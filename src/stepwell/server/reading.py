@@ -1,6 +1,7 @@
 """What a request says, read strictly: every bad field is named, unknown ones too."""
 
 import json
+import re
 from typing import Any, Final, TypeVar, cast
 from urllib.parse import parse_qsl
 
@@ -13,6 +14,7 @@ from stepwell.server.problems import BadField, Problem, invalid, too_large
 S = TypeVar("S", bound=msgspec.Struct)
 _WRAPPED_LEVELS: Final = 4
 """A payload lies so deep in a body, at most; how deep it may nest itself is found out with it."""
+_INTEGER: Final = re.compile(r"-?[0-9]{1,20}")
 _UNKNOWN_SHOWN_MAX: Final = 20
 _QUERY_FIELDS_MAX: Final = 100
 
@@ -37,7 +39,7 @@ def read_json(data: bytes, *, limit_bytes: int, depth_max: int) -> Any:
 def _unreadable(data: bytes, found: BadField) -> Problem:
     """Tell what is not JSON from what Python's own, more lenient parser can still find the place of."""
     try:
-        value = json.loads(data)
+        value = json.loads(data, parse_int=_bounded)
     except (ValueError, RecursionError):
         return Problem(400, "not_json", f"the body cannot be read: {found.detail}", errors=[found])
     try:
@@ -47,8 +49,14 @@ def _unreadable(data: bytes, found: BadField) -> Problem:
     return Problem(400, "not_json", f"the body cannot be read: {found.detail}", errors=[found])
 
 
+def _bounded(digits: str) -> int:
+    """Python reads no integer of thousands of digits; one that is too long all the same shows where it stands."""
+    return int(digits) if len(digits) <= codec.DIGITS_MAX else 10**codec.DIGITS_MAX
+
+
 def _place(error: ValidationError) -> BadField:
-    return BadField(error.field.removeprefix("body"), str(error).removeprefix("body"))
+    text = str(error).removeprefix("body")
+    return BadField(error.field.removeprefix("body"), f"the body{text}" if text.startswith(":") else text.removeprefix("/"))
 
 
 def read_body(value: Any, kind: type[S]) -> S:
@@ -60,7 +68,7 @@ def read_body(value: Any, kind: type[S]) -> S:
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        raise invalid(_faults(value, kind, error, "body", strict=True)) from None
+        raise invalid(_faults(value, kind, error, "body")) from None
 
 
 def read_query(query: bytes, kind: type[S]) -> S:
@@ -88,10 +96,23 @@ def read_query(query: bytes, kind: type[S]) -> S:
             raise invalid([BadField(f"/{name}", f"{name} is given twice", "query")])
         else:
             given[name] = text
+    for name, text in given.items():
+        if name in fields and isinstance(text, str):
+            given[name] = _scalar(text, fields[name].type)
     try:
-        return msgspec.convert(given, kind, strict=False)
+        return msgspec.convert(given, kind)
     except msgspec.ValidationError as error:
-        raise invalid(_faults(given, kind, error, "query", strict=False)) from None
+        raise invalid(_faults(given, kind, error, "query")) from None
+
+
+def _scalar(text: str, kind: Any) -> object:
+    """Return the number or truth that a text stands for, where one is due; otherwise the text."""
+    parts = _parts(msgspec.inspect.type_info(kind))
+    if any(isinstance(part, msgspec.inspect.BoolType) for part in parts):
+        return {"true": True, "false": False}.get(text, text)
+    if any(isinstance(part, msgspec.inspect.IntType) for part in parts) and _INTEGER.fullmatch(text):
+        return int(text)
+    return text
 
 
 def _is_list(kind: Any) -> bool:
@@ -102,7 +123,7 @@ def _parts(info: msgspec.inspect.Type) -> tuple[msgspec.inspect.Type, ...]:
     return info.types if isinstance(info, msgspec.inspect.UnionType) else (info,)
 
 
-def _faults(value: Any, kind: type[msgspec.Struct], first: Exception, where: str, *, strict: bool) -> list[BadField]:
+def _faults(value: Any, kind: type[msgspec.Struct], first: Exception, where: str) -> list[BadField]:
     """Return all that is wrong with an object, field by field: the first error alone would make its sender come back often."""
     if not isinstance(value, dict):
         return [_fault("", first, where)]
@@ -116,7 +137,7 @@ def _faults(value: Any, kind: type[msgspec.Struct], first: Exception, where: str
                 faults.append(BadField(_pointer(name), f"{name} is missing", where))
             continue
         try:
-            msgspec.convert(given[name], field.type, strict=strict)
+            msgspec.convert(given[name], field.type)
         except msgspec.ValidationError as error:
             faults.append(_fault(name, error, where))
     return faults or [_fault("", first, where)]

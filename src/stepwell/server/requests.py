@@ -20,6 +20,7 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 _JSON_TYPES: Final = ("application/json",)
+_DRAIN_S: Final = 2.0
 
 
 @dataclass(slots=True)
@@ -98,12 +99,31 @@ class Request:
                         raise too_large(f"the body is longer than {limits.body_bytes_max:,} bytes", "body_bytes_max")
                     parts.append(part)
                     if not message.get("more_body", False):
+                        self.is_body_read = True
                         break
         except TimeoutError:
             detail = f"the body took longer than {limits.body_ms_max:,} ms to arrive"
             raise Problem(408, "too_slow", detail, limit="body_ms_max", headers={"connection": "close"}) from None
-        self.is_body_read = True
         return b"".join(parts)
+
+    async def drain(self) -> bool:
+        """Take in what is left of a body that nobody reads, so that its sender comes to read the answer.
+
+        Returns False if it is too long for that: the connection is closed then.
+        """
+        if self.is_body_read or not (self.headers.get("content-length", "0") != "0" or "transfer-encoding" in self.headers):
+            return True
+        left = 2 * self.world.limits.body_bytes_max
+        try:
+            async with asyncio.timeout(_DRAIN_S):
+                while left > 0:
+                    message = await self.receive()
+                    if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                        return True
+                    left -= len(message.get("body", b""))
+        except TimeoutError:
+            pass
+        return False
 
     async def until_gone(self) -> None:
         """Return when whoever asked is not there any more. Only once the body was read, or there is none."""

@@ -74,7 +74,7 @@ async def trigger_batch(request: Request) -> Answer:
             wanted.append(error)
     made = iter(await request.world.engine.trigger_many([each for each in wanted if isinstance(each, TriggerRequest)]))
     results = [each if isinstance(each, StepwellError) else next(made) for each in wanted]
-    return answer({"items": [_item(each) for each in results]})
+    return answer({"items": [_item(each) for each in results], "nextCursor": None})
 
 
 def _item(result: Run[Any] | StepwellError) -> BatchItem:

@@ -10,6 +10,7 @@ import uvicorn
 
 from stepwell.errors import UnavailableError
 from stepwell.server.app import App
+from stepwell.server.protocol import limited
 
 
 class _Server(uvicorn.Server):
@@ -62,7 +63,7 @@ async def served(app: App, listening: socket.socket, *, proxies: tuple[str, ...]
     """
     limits = app.world.limits
     config = uvicorn.Config(
-        app, loop="none", http="httptools", ws="websockets-sansio", lifespan="off", log_config=None, access_log=False,
+        app, loop="none", http=limited(limits), ws="websockets-sansio", lifespan="off", log_config=None, access_log=False,
         proxy_headers=bool(proxies), forwarded_allow_ips=list(proxies), server_header=False,
         limit_concurrency=limits.connections_max, timeout_keep_alive=max(1, limits.keep_alive_ms // 1000),
         timeout_graceful_shutdown=max(1, limits.stop_ms_max // 1000), ws_max_size=limits.frame_bytes_max,

@@ -5,7 +5,7 @@ The router, the check of scopes, the documentation and the tests are made from i
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import unquote_to_bytes
 
@@ -26,18 +26,21 @@ _RUN_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,200}")
 _PART_LENGTH_MAX: Final = 2_000
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Route:
     """One method of one path."""
 
     method: str
     path: str
+    name: str
+    """What generated clients call it."""
     access: Access
     handler: Handler
+    _: KW_ONLY
     summary: str
     answers: Mapping[int, Any]
     """Status to what it holds: a type, ``[type]`` for a list of it, or None for no body. Errors that any route may have are not
-    repeated here."""
+    repeated here. ``str`` is a text, ``dict`` any object."""
     body: type[msgspec.Struct] | None = None
     takes_any_json: bool = False
     query: type[msgspec.Struct] = bodies.NoQuery
@@ -51,101 +54,113 @@ _BASE: Final = "/api/workflows"
 
 ROUTES: Final[tuple[Route, ...]] = (
     Route(
-        method="POST", path=f"{_BASE}/runs", access="trigger", handler=runs.trigger, summary="Trigger a workflow",
-        body=bodies.TriggerBody, answers={201: Run, 200: Run},
+        "POST", f"{_BASE}/runs", "triggerRun", "trigger", runs.trigger,
+        summary="Trigger a workflow", body=bodies.TriggerBody, answers={201: Run, 200: Run},
         problems={404: "there is no such parent", 409: "the id or key is taken by other input, or both name different runs"},
     ),
     Route(
-        method="POST", path=f"{_BASE}/runs/batch", access="trigger", handler=runs.trigger_batch,
+        "POST", f"{_BASE}/runs/batch", "triggerRuns", "trigger", runs.trigger_batch,
         summary="Trigger up to 1,000 workflows in one commit", body=bodies.BatchBody, answers={200: [bodies.BatchItem]},
-        problems={404: "there is no such parent"},
     ),
     Route(
-        method="GET", path=f"{_BASE}/runs", access="read", handler=runs.list_, summary="List runs, newest first",
-        query=bodies.ListQuery, answers={200: [Run]},
+        "GET", f"{_BASE}/runs", "listRuns", "read", runs.list_,
+        summary="List runs, newest first", query=bodies.ListQuery, answers={200: [Run]},
     ),
     Route(
-        method="GET", path=f"{_BASE}/runs/{{runId}}", access="read", handler=runs.get, summary="Get a run, or wait for its end",
-        query=bodies.RunQuery, answers={200: Run}, problems=_NO_RUN,
+        "GET", f"{_BASE}/runs/{{runId}}", "getRun", "read", runs.get,
+        summary="Get a run, or wait for its end", query=bodies.RunQuery, answers={200: Run}, problems=_NO_RUN,
     ),
     Route(
-        method="PATCH", path=f"{_BASE}/runs/{{runId}}", access="operate", handler=runs.patch, summary="Change a run",
-        body=bodies.PatchBody, answers={200: Run}, problems=_NO_RUN | _OVER,
+        "PATCH", f"{_BASE}/runs/{{runId}}", "updateRun", "operate", runs.patch,
+        summary="Change a run", body=bodies.PatchBody, answers={200: Run}, problems=_NO_RUN | _OVER,
     ),
     Route(
-        method="DELETE", path=f"{_BASE}/runs/{{runId}}", access="operate", handler=runs.cancel, summary="Cancel a run",
-        query=bodies.CancelQuery, answers={202: Run, 200: Run}, problems=_NO_RUN,
+        "DELETE", f"{_BASE}/runs/{{runId}}", "cancelRun", "operate", runs.cancel,
+        summary="Cancel a run", query=bodies.CancelQuery, answers={202: Run, 200: Run}, problems=_NO_RUN,
     ),
     Route(
-        method="GET", path=f"{_BASE}/runs/{{runId}}/children", access="read", handler=runs.children,
+        "GET", f"{_BASE}/runs/{{runId}}/children", "listChildren", "read", runs.children,
         summary="List the children of a run", query=bodies.PageQuery, answers={200: [Run]}, problems=_NO_RUN,
     ),
     Route(
-        method="GET", path=f"{_BASE}/runs/{{runId}}/parent", access="read", handler=runs.parent,
+        "GET", f"{_BASE}/runs/{{runId}}/parent", "getParent", "read", runs.parent,
         summary="Get the parent of a run", answers={200: Run}, problems={404: "there is no such run, or it has no parent"},
     ),
     Route(
-        method="GET", path=f"{_BASE}/runs/{{runId}}/hooks", access="signal", handler=hooks.of_run,
+        "GET", f"{_BASE}/runs/{{runId}}/hooks", "listHooks", "signal", hooks.of_run,
         summary="List the hooks of a run, with their tokens", answers={200: [Hook]}, problems=_NO_RUN,
     ),
     Route(
-        method="GET", path=f"{_BASE}/runs/{{runId}}/why", access="read", handler=runs.why,
+        "GET", f"{_BASE}/runs/{{runId}}/why", "getWhy", "read", runs.why,
         summary="Say why a run is not moving", answers={200: bodies.Why}, problems=_NO_RUN,
     ),
     Route(
-        method="GET", path=f"{_BASE}/runs/{{runId}}/events", access="read", handler=events.events,
+        "GET", f"{_BASE}/runs/{{runId}}/events", "listEvents", "read", events.events,
         summary="Get the history of a run; live as an event stream", query=bodies.EventsQuery, answers={200: [Event]},
         problems=_NO_RUN,
     ),
     Route(
-        method="POST", path=f"{_BASE}/runs/{{runId}}/signals", access="signal", handler=events.signal,
+        "POST", f"{_BASE}/runs/{{runId}}/signals", "sendSignal", "signal", events.signal,
         summary="Send a signal to a run", body=bodies.SignalBody, answers={202: bodies.Accepted, 200: bodies.Accepted},
         problems=_NO_RUN | _OVER,
     ),
     Route(
-        method="PUT", path=f"{_BASE}/runs/{{runId}}/steps/{{stepId}}", access="operate", handler=runs.set_step_result,
+        "PUT", f"{_BASE}/runs/{{runId}}/steps/{{stepId}}", "setStepResult", "operate", runs.set_step_result,
         summary="Record the result of a step of a paused run by hand", body=bodies.StepResultBody, answers={200: Run},
         problems=_NO_RUN | _OVER,
     ),
     Route(
-        method="POST", path=f"{_BASE}/events", access="signal", handler=events.emit, summary="Emit an event of your own",
-        body=bodies.EventBody, answers={201: Event}, problems=_NO_RUN | _OVER,
+        "POST", f"{_BASE}/events", "emitEvent", "signal", events.emit,
+        summary="Emit an event of your own", body=bodies.EventBody, answers={201: Event}, problems=_NO_RUN | _OVER,
     ),
     Route(
-        method="POST", path=f"{_BASE}/hooks", access="signal", handler=hooks.create, summary="Create a hook",
-        body=bodies.HookBody, answers={201: Hook, 200: Hook}, problems=_NO_RUN | _OVER,
+        "POST", f"{_BASE}/hooks", "createHook", "signal", hooks.create,
+        summary="Create a hook", body=bodies.HookBody, answers={201: Hook, 200: Hook}, problems=_NO_RUN | _OVER,
     ),
     Route(
-        method="GET", path=f"{_BASE}/hooks/{{token}}", access="hook token", handler=hooks.get, summary="See what a hook asks",
+        "GET", f"{_BASE}/hooks/{{token}}", "getHook", "hook token", hooks.get,
+        summary="See what a hook asks",
         answers={200: Hook}, problems={404: "there is no such hook", 410: "it has expired, or its run is over"},
     ),
     Route(
-        method="POST", path=f"{_BASE}/hooks/{{token}}", access="hook token", handler=hooks.execute, summary="Answer a hook",
-        takes_any_json=True, answers={200: Hook},
+        "POST", f"{_BASE}/hooks/{{token}}", "executeHook", "hook token", hooks.execute,
+        summary="Answer a hook", takes_any_json=True, answers={200: Hook},
         problems={
             404: "there is no such hook", 409: "it was answered before: `hook` has the answer that stands",
             410: "it has expired, or its run is over",
         },
     ),
     Route(
-        method="GET", path=f"{_BASE}/stats", access="read", handler=look.stats, summary="Count runs by status",
-        answers={200: Stats},
+        "GET", f"{_BASE}/stats", "getStats", "read", look.stats,
+        summary="Count runs by status", answers={200: Stats},
     ),
     Route(
-        method="GET", path=f"{_BASE}/definitions", access="read", handler=look.definitions,
+        "GET", f"{_BASE}/definitions", "listDefinitions", "read", look.definitions,
         summary="List the workflows that live workers know", answers={200: [bodies.Definition]},
     ),
     Route(
-        method="GET", path=f"{_BASE}/workers", access="read", handler=look.workers, summary="List live workers",
-        answers={200: [WorkerInfo]},
+        "GET", f"{_BASE}/workers", "listWorkers", "read", look.workers,
+        summary="List live workers", answers={200: [WorkerInfo]},
     ),
     Route(
-        method="GET", path="/healthz", access="public", handler=look.live, summary="Does the process live?",
-        answers={200: bodies.Health},
+        "GET", "/healthz", "getHealth", "public", look.live,
+        summary="Does the process live?", answers={200: bodies.Health},
     ),
     Route(
-        method="GET", path="/readyz", access="public", handler=look.ready, summary="Would requests be served?",
-        answers={200: bodies.Health, 503: bodies.Health},
+        "GET", "/readyz", "getReadiness", "public", look.ready,
+        summary="Would requests be served?", answers={200: bodies.Health, 503: bodies.Health},
+    ),
+    Route(
+        "GET", "/openapi.json", "getOpenapi", "public", look.page,
+        summary="The description of this API, for programs", answers={200: dict},
+    ),
+    Route(
+        "GET", "/docs", "getDocs", "public", look.page,
+        summary="The description of this API, for people", answers={200: str},
+    ),
+    Route(
+        "GET", "/docs/style.css", "getStyle", "public", look.page,
+        summary="How that looks", answers={200: str},
     ),
 )  # fmt: skip
 

@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
 
 from stepwell.engine.api import Engine
 from stepwell.errors import NotFoundError, RateLimitedError
 from stepwell.model import Run
+from stepwell.server.answers import Answer
 from stepwell.server.keys import Identity, Keys
 from stepwell.settings import ServerSettings
 
@@ -15,10 +16,12 @@ from stepwell.settings import ServerSettings
 class World:
     """The engine, the limits, who may do what, and how many wait."""
 
-    def __init__(self, engine: Engine, *, limits: ServerSettings, keys: Keys) -> None:
+    def __init__(self, engine: Engine, *, limits: ServerSettings, keys: Keys, pages: Callable[[], Mapping[str, Answer]]) -> None:
         self.engine = engine
         self.limits = limits
         self.keys = keys
+        self.pages = pages
+        """What is served as it is, by path: a path is a key into this, never joined to a folder. Made when first asked for."""
         self.stopping = asyncio.Event()
         """Set when the server is asked to stop: streams and long-polls end."""
         self._waits: Counter[str] = Counter()
