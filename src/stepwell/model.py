@@ -25,7 +25,8 @@ EVENT_TYPES: Final[frozenset[str]] = frozenset({
     "run_created", "run_started", "run_completed", "run_failed", "run_cancelled", "run_paused", "run_resumed", "run_forked",
     "cancel_requested", "step_started", "step_completed", "step_failed", "step_retrying", "step_interrupted", "sleep_started",
     "sleep_completed", "signal_received", "signal_timed_out", "race_won", "hook_created", "hook_executed", "hook_expired",
-    "child_started", "child_completed", "compensation_completed", "compensation_failed", "state_set", "patch_marked",
+    "child_started", "child_completed", "compensation_started", "compensation_completed", "compensation_failed",
+    "state_set", "patch_marked",
 })  # fmt: skip
 """The types of events that stepwell writes itself. All others are the user's."""
 

@@ -95,6 +95,10 @@ class Progress(msgspec.Struct, kw_only=True, gc=False):
     consumed: Sequence[tuple[int, str]] = ()
     """``(mailbox_seq, message_id)`` of each message that is transcribed here."""
     quiet: Sequence[NewEvent] = ()
+    beyond: int = 0
+    """How many of the events, the last ones, ``max_events`` does not count: the run is being undone."""
+    undoing: NewEvent | None = None
+    """The run has failed, and its compensations begin. Not done if somebody outside has decided before on what becomes of it."""
     has_outcome: bool = False
     """Whether a step's outcome is among the events: it proves that the run does not just kill its workers."""
     undo: int = 0
@@ -113,7 +117,8 @@ class Progress(msgspec.Struct, kw_only=True, gc=False):
 
 
 class Recorded(NamedTuple):
-    """A progress was committed. ``quiet`` tells whether its quiet part was; ``seq`` is the number of the last event."""
+    """A progress was committed. ``quiet`` tells whether its quiet part was, and what depends on ``wanted``: ``undoing``, and the
+    end of the run; ``seq`` is the number of the last event."""
 
     seq: int
     mailbox_seq: int

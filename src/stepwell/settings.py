@@ -37,6 +37,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """How soon after a run begins to wait its row says so."""
     step_started_ms: _Positive = 200
     """A step that runs longer than this is recorded as started."""
+    cancel_grace_ms: Annotated[int, Meta(ge=0)] = 5_000
+    """How long the bodies of a run that is being undone have to end, once they were told to, before its compensations begin."""
     patience_ms: _Positive = 10_000
     """How long a call waits for a store that does not answer, before ``UnavailableError``."""
     batch_operations_max: _Positive = 2_000

@@ -10,13 +10,15 @@ import apsw
 import msgspec
 
 from stepwell import AsyncClient, WorkflowWorker, failpoints
+from stepwell.execution.identity import compensation_key
 from stepwell.model import Run
 from stepwell.settings import Settings
 from tests.crash import world as here
 from tests.crash.shapes import RUN, Shape
 from tests.crash.world import World, new_world
 
-OUTCOMES: Final = {"step_completed", "step_failed", "step_interrupted"}
+UNDONE: Final = {"compensation_completed", "compensation_failed"}
+OUTCOMES: Final = {"step_completed", "step_failed", "step_interrupted", *UNDONE}
 PLACES: Final = ("commit.before_commit", "commit.after_commit")
 
 
@@ -107,7 +109,7 @@ async def _one_life(
 async def _life(client: AsyncClient, shape: Shape) -> tuple[Run[Any], list[str]]:
     # Nothing here is closed on the way out: a death leaves no time for that.
     worker = WorkflowWorker(client)
-    await worker.start(shape.workflow, "child-of-a-shape", "failing-child-of-a-shape")
+    await worker.start(shape.workflow, "child-of-a-shape", "failing-child-of-a-shape", "undone-child-of-a-shape")
     here.world.is_watched = True
     await client.workflow.trigger(shape.workflow, run_id=RUN)
     drives = asyncio.create_task(shape.drive(client))
@@ -189,6 +191,13 @@ def check_effects(story: Story) -> None:
         # promise 3: when a body starts, all that its branch rests on is committed.
         missing = set(start.rests_on) - {""} - recorded_by[start.life]
         assert not missing, f"{start} began although {missing} was not recorded"
+    # Each completed step that has a compensation is undone, once, the last first: if, and only if, the run is.
+    undone = [row.step_id for row in final if row.type in UNDONE]
+    is_undone = any(row.type in ("cancel_requested", "compensation_started") for row in final)
+    completed = [
+        row.step_id for row in final if row.type == "step_completed" and "compensate" in msgspec.json.decode(row.payload)
+    ]
+    assert undone == ([compensation_key(step_id) for step_id in reversed(completed)] if is_undone else [])
     begun = [(start.life, start.step_id, start.attempt) for start in story.world.starts]
     assert len(begun) == len(set(begun)), "a body began twice in one life"
     # Nothing is recorded that has not happened.

@@ -68,18 +68,18 @@ async def gated(*rests_on: object) -> str:
     return name
 
 
-async def until(client: AsyncClient, condition: Callable[[Run[Any], list[Event]], bool]) -> None:
+async def until(client: AsyncClient, condition: Callable[[Run[Any], list[Event]], bool], run_id: str = RUN) -> None:
     """Return when the run, and its history, are so; or over."""
     engine: Any = await client.engine()
     while True:
-        moved = engine.watchers.for_move(RUN)
+        moved = engine.watchers.for_move(run_id)
         try:
-            run, events = await client.workflow.get_run(RUN), await client.workflow.get_events(RUN)
+            run, events = await client.workflow.get_run(run_id), await client.workflow.get_events(run_id)
             if run.is_over or condition(run, events):
                 return
             await moved
         finally:
-            engine.watchers.forget(RUN, moved)
+            engine.watchers.forget(run_id, moved)
 
 
 def waits(run: Run[Any], events: list[Event]) -> bool:
@@ -583,13 +583,14 @@ async def awaited_children(ctx: Context) -> list[Any]:
     return [first, one, two, failed, key, three, await step("last", effect)(first)]
 
 
-def _has(event_type: str, count: int = 1) -> Callable[[Run[Any], list[Event]], bool]:
+def has(event_type: str, count: int = 1) -> Callable[[Run[Any], list[Event]], bool]:
+    """Tell whether so many events of a type are recorded."""
     return lambda run, events: sum(event.event_type == event_type for event in events) >= count
 
 
 async def _answers_twice(client: AsyncClient) -> None:
     for number in range(2):
-        await until(client, _has("hook_created", number + 1))
+        await until(client, has("hook_created", number + 1))
         for hook in await client.workflow.get_hooks(RUN):
             if hook.payload == number:
                 with contextlib.suppress(ConflictError):  # answered in another life, or the run is over
@@ -622,7 +623,7 @@ async def _pauses(client: AsyncClient) -> None:
     history = [event.event_type for event in await client.workflow.get_events(RUN)]
     if "run_paused" not in history:
         await client.workflow.pause(RUN)
-        await until(client, _has("run_paused"))
+        await until(client, has("run_paused"))
     if (await client.workflow.get_run(RUN)).status == "paused":
         await client.workflow.resume(RUN)
     await send(client, "go", None, "go")

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from stepwell.settings import Settings
+from tests.crash import undone
 from tests.crash.lives import PLACES, Death, Story, check_effects, end_of, essence, live
 from tests.crash.shapes import SHAPES, Shape
 
@@ -16,10 +17,17 @@ KEPT: Final = Settings(waiting_shown_ms=1, step_started_ms=60_000, quarantine_al
 EVICTED: Final = msgspec.structs.replace(KEPT, keep_ms=0)
 """Waiting runs are thrown away at once, and come back by replay."""
 
+assert undone.SHAPES is SHAPES
+
 WAITING: Final = [
-    name for name in SHAPES if any(word in name for word in ("sleep", "signal", "race", "retries", "slow", "wait", "now-after"))
+    name
+    for name in SHAPES
+    if any(word in name for word in ("sleep", "signal", "race", "retries", "slow", "wait", "now-after", "undone"))
 ]
-AGAIN: Final = ("map-with-limit", "gather-with-equal-names", "two-branches-one-signal-name", "retries", "at-most-once")
+AGAIN: Final = (
+    "map-with-limit", "gather-with-equal-names", "two-branches-one-signal-name", "retries", "at-most-once",
+    "undone-after-a-failure", "undone-branches", "undone-with-difficulty",
+)  # fmt: skip
 
 
 def check(shape: Shape, story: Story, undisturbed: Story) -> None:

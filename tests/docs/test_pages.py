@@ -149,6 +149,15 @@ async def eventful(ctx: Context, watcher: str) -> None:
     await ctx.wait_for_signal("go")
 
 
+@workflow("docs-undone")
+async def undone(ctx: Context, why: str) -> None:
+    await step("a", slow.fn, compensate=lambda _: None)(0)
+    await step("b", slow.fn, compensate=lambda _: why.missing)(0)  # type: ignore[attr-defined]
+    if why:
+        await fails(why)
+    await ctx.wait_for_signal("never")
+
+
 @workflow("docs-child")
 async def child(ctx: Context) -> None:
     pass
@@ -192,7 +201,7 @@ async def _histories(url: str) -> list[Event]:
             await calls.send_signal(run_id, "go")
             await calls.wait(under_way)
             await worker.stop(drain=False)
-        async with client.worker(eventful, child, failing, deadly):
+        async with client.worker(eventful, child, failing, deadly, undone):
             await calls.send_signal(run_id, "go")
             await calls.wait(run_id)
             failed = await calls.trigger(failing)
@@ -200,13 +209,18 @@ async def _histories(url: str) -> list[Event]:
             await calls.retry(failed.run_id)
             await calls.wait(failed.run_id)
             fork = await calls.fork(failed.run_id)
+            undone_ids = [(await calls.trigger(undone, why)).run_id for why in ("", "it fails")]
+            await calls.wait(undone_ids[1])
+            await calls.cancel(undone_ids[0])
+            await calls.wait(undone_ids[0])
             async for event in calls.stream_events("deadly"):
                 if event.event_type == "run_paused":
                     break
         await calls.set_step_result("deadly", "dies", None, "the operator has looked")
         await calls.resume("deadly")
         await calls.cancel("deadly")
-        return [event for each in (run_id, failed.run_id, fork.run_id, "deadly") for event in await calls.get_events(each)]
+        ids = (run_id, failed.run_id, fork.run_id, "deadly", *undone_ids)
+        return [event for each in ids for event in await calls.get_events(each)]
 
 
 def test_what_is_described_of_each_event_is_what_its_payload_holds(tmp_path: Path):

@@ -101,6 +101,7 @@ EVENT_TYPES_WRITTEN = {
     "child_started",
     "compensation_completed",
     "compensation_failed",
+    "compensation_started",
     "hook_created",
     "hook_executed",
     "hook_expired",

@@ -23,7 +23,8 @@ I = TypeVar("I")  # noqa: E741
 S = TypeVar("S")
 _MISSING: Final[Any] = object()
 _OPTIONS: Final = frozenset({
-    "retries", "retry_delay", "backoff", "max_retry_delay", "jitter", "timeout", "retry_on", "on_error", "key", "at_most_once",
+    "retries", "retry_delay", "backoff", "max_retry_delay", "jitter", "timeout", "retry_on", "on_error", "compensate", "key",
+    "at_most_once",
 })  # fmt: skip
 
 
@@ -35,7 +36,7 @@ class Step(Generic[P, R_co]):
         self.fn = fn
         self._options = options
         self._input = input
-        self._spec = _spec(name, fn, options)
+        self.spec = _spec(name, fn, options)
         functools.update_wrapper(self, fn, assigned=("__module__", "__doc__", "__name__", "__qualname__"), updated=())
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
@@ -47,8 +48,8 @@ class Step(Generic[P, R_co]):
         Durability: recorded before anything that the workflow does next has an effect.
         """
         if self._input is not _MISSING:
-            return run_step(self._spec, (self._input,), {})
-        return run_step(self._spec, args, kwargs)
+            return run_step(self.spec, (self._input,), {})
+        return run_step(self.spec, args, kwargs)
 
     @overload
     def __get__(self, instance: None, owner: type, /) -> Self: ...
@@ -90,17 +91,37 @@ def _spec(name: str, fn: Callable[..., Any], options: dict[str, Any]) -> StepSpe
         )  # fmt: skip
     timeout = options.get("timeout")
     key = options.get("key")
+    policy = _policy(options)
+    timeout_ms = None if timeout is None else parse_ms(timeout, bare="ms", field="timeout")
     return StepSpec(
         name=name,
         fn=fn,
-        policy=_policy(options),
-        timeout_ms=None if timeout is None else parse_ms(timeout, bare="ms", field="timeout"),
+        policy=policy,
+        timeout_ms=timeout_ms,
         on_error=_on_error(options.get("on_error")),
         key=None if key is None else check_name(str(key), "key"),
         at_most_once=bool(options.get("at_most_once", False)),
         returns=_returns(fn),
         is_plainly_async=timeout is None and is_async(fn),
+        compensate=_compensation(name, options.get("compensate"), policy, timeout_ms),
     )
+
+
+def _compensation(name: str, undo: Any, policy: RetryPolicy, timeout_ms: int | None) -> StepSpec | None:
+    """Return the step that undoes another: with that one's name, and its own options if it is a step, else that one's."""
+    if undo is None:
+        return None
+    on_error: Callable[[Exception], Any] | None = None
+    if isinstance(undo, Step):
+        spec, undo = undo.spec, undo.fn
+        policy, timeout_ms, on_error = spec.policy, spec.timeout_ms, spec.on_error
+    if not callable(undo):
+        raise TypeError(f"compensate takes a function of the step's result, not {undo!r}")
+    return StepSpec(
+        name=name, fn=undo, policy=policy, timeout_ms=timeout_ms, on_error=on_error, key=None, at_most_once=False, returns=None,
+        is_plainly_async=timeout_ms is None and is_async(undo), completes="compensation_completed", fails="compensation_failed",
+        waits="compensation",
+    )  # fmt: skip
 
 
 _DEFAULT: Final = RetryPolicy()
@@ -166,35 +187,35 @@ def step(
     name: str, fn: Callable[[I], Awaitable[R]], /, *, input: I, retries: int = ..., retry_delay: Duration = ...,
     backoff: float = ..., max_retry_delay: Duration | None = ..., jitter: float = ..., timeout: Duration | None = ...,
     retry_on: type[BaseException] | tuple[type[BaseException], ...] = ..., on_error: Callable[[Exception], object] | None = ...,
-    key: str | None = ..., at_most_once: bool = ...,
+    compensate: Callable[[R], object] | None = ..., key: str | None = ..., at_most_once: bool = ...,
 ) -> Step[[], R]: ...  # fmt: skip
 @overload
 def step(
     name: str, fn: Callable[[I], R], /, *, input: I, retries: int = ..., retry_delay: Duration = ...,
     backoff: float = ..., max_retry_delay: Duration | None = ..., jitter: float = ..., timeout: Duration | None = ...,
     retry_on: type[BaseException] | tuple[type[BaseException], ...] = ..., on_error: Callable[[Exception], object] | None = ...,
-    key: str | None = ..., at_most_once: bool = ...,
+    compensate: Callable[[R], object] | None = ..., key: str | None = ..., at_most_once: bool = ...,
 ) -> Step[[], R]: ...  # fmt: skip
 @overload
 def step(
     name: str, fn: Callable[P, Awaitable[R]], /, *, retries: int = ..., retry_delay: Duration = ...,
     backoff: float = ..., max_retry_delay: Duration | None = ..., jitter: float = ..., timeout: Duration | None = ...,
     retry_on: type[BaseException] | tuple[type[BaseException], ...] = ..., on_error: Callable[[Exception], object] | None = ...,
-    key: str | None = ..., at_most_once: bool = ...,
+    compensate: Callable[[R], object] | None = ..., key: str | None = ..., at_most_once: bool = ...,
 ) -> Step[P, R]: ...  # fmt: skip
 @overload
 def step(
     name: str, fn: Callable[P, R], /, *, retries: int = ..., retry_delay: Duration = ...,
     backoff: float = ..., max_retry_delay: Duration | None = ..., jitter: float = ..., timeout: Duration | None = ...,
     retry_on: type[BaseException] | tuple[type[BaseException], ...] = ..., on_error: Callable[[Exception], object] | None = ...,
-    key: str | None = ..., at_most_once: bool = ...,
+    compensate: Callable[[R], object] | None = ..., key: str | None = ..., at_most_once: bool = ...,
 ) -> Step[P, R]: ...  # fmt: skip
 @overload
 def step(
     name: str, /, *, retries: int = ..., retry_delay: Duration = ..., backoff: float = ...,
     max_retry_delay: Duration | None = ..., jitter: float = ..., timeout: Duration | None = ...,
     retry_on: type[BaseException] | tuple[type[BaseException], ...] = ..., on_error: Callable[[Exception], object] | None = ...,
-    key: str | None = ..., at_most_once: bool = ...,
+    compensate: Callable[[Any], object] | None = ..., key: str | None = ..., at_most_once: bool = ...,
 ) -> _StepDecorator: ...  # fmt: skip
 def step(name: Any, fn: Any = None, /, *, input: Any = _MISSING, **options: Any) -> Any:
     """Make a step: ``step("fetch", fetch)(user_id)`` inline, ``@step("charge", retries=3)`` or ``@step`` as a decorator.
@@ -206,7 +227,8 @@ def step(name: Any, fn: Any = None, /, *, input: Any = _MISSING, **options: Any)
         options: ``retries`` (0; further attempts after the first), ``retry_delay`` (1000; a bare number is milliseconds),
             ``backoff`` (1.0; the delay grows by this factor), ``max_retry_delay`` (None), ``jitter`` (0.0; up to this fraction
             is added), ``timeout`` (None; of one attempt), ``retry_on`` (Exception), ``on_error`` (None; called with the error
-            after the last attempt), ``key`` (None; pins the identity to a business id instead of an ordinal),
+            after the last attempt), ``compensate`` (None; called with the result if the run fails or is cancelled after the step
+            was completed, and retried like the step), ``key`` (None; pins the identity to a business id instead of an ordinal),
             ``at_most_once`` (False).
 
     Raises:

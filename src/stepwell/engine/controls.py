@@ -41,6 +41,7 @@ class Controls(Reading):
             if session is not None:
                 session.interrupt(run_id, "cancelled")
             self.watchers.over(run_id)
+        self.watchers.moved(run_id)
         return await self.get_run(run_id)
 
     async def _asked(self, run_id: str, request: Operation) -> Stored:
@@ -87,6 +88,8 @@ class Controls(Reading):
         voided, runs = voided_by(events, recorded_origins(stored.final.payload))
         payload = codec.encode({"attempt": row.attempt + 1, "voided": voided, "runs": runs}, field="payload")
         done = await self._asked(run_id, Retry(run_id=run_id, seq=row.seq, payload=payload, at_ms=self.store.now_ms()))
+        if done.reason == "compensated":
+            raise ConflictError(f"run {run_id!r} cannot be retried: its compensations have run; fork it instead")
         if done.reason == "limit":
             raise ConflictError(f"run {run_id!r} cannot be retried: its history has reached max_events ({row.max_events})")
         if done.reason != "stored":

@@ -206,7 +206,7 @@ def _accepted(run_id: str, stored: Stored, what: str) -> None:
     if stored.reason == "missing":
         raise NotFoundError(f"there is no run {run_id!r}")
     if stored.reason == "over":
-        raise ConflictError(f"run {run_id!r} is over and takes no {what} any more")
+        raise ConflictError(f"run {run_id!r} is over, or being undone, and takes no {what} any more")
     if stored.reason == "full":
         raise ConflictError(f"run {run_id!r} takes no {what} now: too many messages wait for it (messages_max)")
     if stored.reason == "limit":

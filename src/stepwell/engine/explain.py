@@ -4,6 +4,7 @@ from typing import Any
 
 from stepwell.model import Run
 from stepwell.store.base import OVER_FROM, RUNNING, RunRow
+from stepwell.store.drafts import WANT_CANCEL
 
 
 def explain(row: RunRow, run: Run[Any], now_ms: int) -> str:
@@ -24,6 +25,7 @@ def explain(row: RunRow, run: Run[Any], now_ms: int) -> str:
             "worker": f"No live worker knows workflow {row.workflow!r}{version}: start one.",
             "code": f"Its code does not fit its history: {name}. It is tried again{until}.",
             "paused": f"It is paused: {name}.",
+            "compensation": _undoing(row, name, until),
         }
         return texts.get(waiting.kind, f"It waits for {waiting.kind} {waiting.name!r}{until}{others}.")
     if row.status == RUNNING and row.owner is not None:
@@ -32,3 +34,10 @@ def explain(row: RunRow, run: Run[Any], now_ms: int) -> str:
     return "It is due, and waits for a worker with room." + (
         f" Its worker was lost {row.interruptions} times." if row.interruptions else ""
     )
+
+
+def _undoing(row: RunRow, name: str, until: str) -> str:
+    end = "It is being cancelled" if row.wanted & WANT_CANCEL else "It has failed"
+    by = f"node {row.owner} executes it" if row.owner is not None else "it is due, and waits for a worker that knows it"
+    what = f"they wait for {name!r}{until}" if name else by
+    return f"{end}; the compensations of its completed steps run before it is over: {what}."

@@ -11,7 +11,7 @@ from stepwell.engine.hook_tokens import HookTokens
 from stepwell.engine.present import rfc3339
 from stepwell.errors import ConflictError, HookExpired, NotFoundError
 from stepwell.execution.tokens import TokenParts, parse_token, unknown_hook
-from stepwell.model import STATUSES, Hook
+from stepwell.model import OVER, STATUSES, Hook
 from stepwell.store.base import OVER_FROM, AnswerHook, Hooked, HookRow, MakeHook, Operation
 
 _URL = "/api/workflows/hooks/"
@@ -65,7 +65,8 @@ class Hooks(Controls):
             raise HookExpired(f"hook {hook.name!r} has expired")
         if done.reason == "over":
             status = STATUSES[(await self.store.statuses([parts.run_id])).get(parts.run_id, OVER_FROM)]
-            raise ConflictError(f"hook {hook.name!r} cannot be answered any more: its run is {status}", hook)
+            is_so = status if status in OVER else "being undone"
+            raise ConflictError(f"hook {hook.name!r} cannot be answered any more: its run is {is_so}", hook)
         return hook
 
     async def get_hook(self, token: str) -> Hook:

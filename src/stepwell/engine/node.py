@@ -230,7 +230,7 @@ class Node:
             # It may have ended without this node: who waits here for a run that is held here has not looked yet.
             self.watchers.over(held.run_id)
             return
-        if progress.final is not None:
+        if progress.final is not None and outcome.quiet:
             self.watchers.over(held.run_id)
             return
         self.watchers.moved(held.run_id)

@@ -16,6 +16,7 @@ from stepwell.execution.failures import recorded_failure
 from stepwell.model import STATUSES, ErrorDetails, Event, Run, WaitingFor, WaitKind
 from stepwell.progress import StoredEvent
 from stepwell.store.base import OVER_FROM, RunRow, StoredRun
+from stepwell.store.drafts import UNDOING
 
 _TIMES: Final = ("startedAt", "nextAt", "until")
 
@@ -85,8 +86,11 @@ def _created(payload: str | None) -> Created | None:
 
 def waiting_of(row: RunRow) -> WaitingFor | None:
     """Return what a run that is not over waits for."""
-    if row.waiting_for is None or row.status >= OVER_FROM:
+    if row.status >= OVER_FROM:
         return None
+    if row.waiting_for is None:
+        # Not in the row: there it would say that nothing executes, and a compensation that kills its process went on for ever.
+        return WaitingFor(kind="compensation") if row.wanted & UNDOING else None
     try:
         waiting = msgspec.json.decode(row.waiting_for, type=_Waiting)
     except msgspec.MsgspecError:
@@ -126,7 +130,7 @@ def event_of(run_id: str, event: StoredEvent) -> Event:
 
 _TIMED: Final = frozenset({
     "step_started", "step_completed", "step_failed", "step_retrying", "sleep_started", "sleep_completed", "child_started",
-    "state_set", "patch_marked",
+    "state_set", "patch_marked", "compensation_completed", "compensation_failed",
 })  # fmt: skip
 
 

@@ -15,7 +15,7 @@ E = TypeVar("E")
 class Branch(Generic[E]):
     """One line of execution. ``E`` is the execution that it belongs to; ``path`` is "" or ends in a slash."""
 
-    __slots__ = ("_ordinals", "children", "execution", "is_closed", "now_ms", "parent", "path")
+    __slots__ = ("_ordinals", "children", "execution", "is_closed", "is_past", "now_ms", "parent", "path")
 
     def __init__(self, execution: E, path: str, now_ms: int, *, parent: "Branch[E] | None" = None) -> None:
         self.execution = execution
@@ -26,6 +26,8 @@ class Branch(Generic[E]):
         """When the latest operation of this branch ended, as recorded."""
         self.is_closed = False
         """A race was lost: durable calls made from here do nothing any more."""
+        self.is_past = False
+        """It lost a race, as is recorded: only its past is gone through again, for the compensations of its steps."""
         self.children: list[Branch[E]] = []
         self._ordinals: dict[str, int] = {}
 
@@ -54,6 +56,7 @@ class Branch(Generic[E]):
     def fork(self, identity: str, index: int) -> "Branch[E]":
         """Return the branch ``index`` of a ``parallel`` or ``race`` with this identity."""
         branch = Branch(self.execution, f"{identity}/{index}/", self.now_ms)
+        branch.is_past = self.is_past
         self.children.append(branch)
         return branch
 
@@ -74,6 +77,7 @@ class Branch(Generic[E]):
             self.parent = None
             self.path = f"{parent.path}~{parent.ordinal('~')}/"
             self.is_closed = parent.is_closed
+            self.is_past = parent.is_past
             parent.children.append(self)
 
     def close(self) -> None:

@@ -13,20 +13,20 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeAlias
 from typing import Final as Constant
 
-import msgspec
-
 from stepwell import codec
 from stepwell.clock import Alarm
 from stepwell.errors import CircuitBreakerError, ExecutionTimeoutError
 from stepwell.execution.branch import Branch
 from stepwell.execution.call import describe, origins_of
 from stepwell.execution.failures import failure_payload, max_events_error, misfit_delay_ms, misfit_text
-from stepwell.execution.history import TRANSCRIBED, Answer, History, Signal, received
+from stepwell.execution.history import History
 from stepwell.execution.host import Host
+from stepwell.execution.inbox import Inbox
 from stepwell.execution.outbox import Outbox
 from stepwell.execution.rest import Rest, Wait, timeout_event, waiting_text
 from stepwell.execution.run_tasks import RunTasks
 from stepwell.execution.tasks import look_away
+from stepwell.execution.undoing import LIVE, Ending, Undo, Undoing
 from stepwell.model import STATUSES
 from stepwell.progress import Assignment, Final, Message, NewEvent, Outcome, Progress, Refused, StoredEvent, Waiting
 
@@ -40,9 +40,9 @@ class Execution:
 
     __slots__ = (
         "_after_suspend", "_body", "_body_ended", "_deadline", "_events_max", "_is_offered", "_last_ms", "_last_word",
-        "_loop", "_mailbox_seen", "_seq", "_taken", "_taken_timeouts", "_timing_out", "assignment", "bodies",
-        "closed", "deadline_ms", "history", "host", "is_branched", "is_draining", "keep_ms", "now_ms", "outbox",
-        "rest", "root", "run_id", "shown_ms", "tasks", "turn", "waits",
+        "_loop", "_seq", "_taken", "_taken_timeouts", "_timing_out", "assignment", "bodies",
+        "closed", "deadline_ms", "grace_ms", "history", "host", "inbox", "is_branched", "is_draining", "keep_ms", "now_ms",
+        "outbox", "rest", "root", "run_id", "shown_ms", "tasks", "turn", "undoing", "undos", "waits",
     )  # fmt: skip
 
     def __init__(self, assignment: Assignment, body: "Body", host: "Host[Execution]") -> None:
@@ -54,6 +54,7 @@ class Execution:
         self.now_ms: Callable[[], int] = host.now_ms
         self.keep_ms = host.keep_ms
         self.shown_ms = host.shown_ms
+        self.grace_ms = host.grace_ms
         self.history = History(assignment.history)
         self.closed = ""
         """Empty while the run is held; then why it is not: its durable calls do nothing any more."""
@@ -68,7 +69,7 @@ class Execution:
         self._seq = assignment.seq
         self._events_max = assignment.max_events - 1
         self._last_ms = max(assignment.started_at_ms, self.history.last_ms)
-        self._mailbox_seen = assignment.mailbox_consumed
+        self.inbox = Inbox(self, assignment.mailbox_consumed)
         self._taken: Progress | None = None
         self._is_offered = False
         # Tuples where there is seldom anything: a run that just runs makes less for the garbage collector to look at.
@@ -81,18 +82,27 @@ class Execution:
         self._deadline: Alarm | None = None
         self._loop = asyncio.get_running_loop()
         self.root: Here = Branch(self, "", self.history.started_ms or assignment.started_at_ms)
+        self.undos: list[Undo] = []
+        """The compensations of the steps that the code has gone past."""
+        self.undoing: Undoing | None = None
+        """Once it is decided that the run ends, and is undone before."""
+        undoes = self.history.undoes
+        if undoes is not None:
+            self.undoing = Undoing(self, Ending.of(undoes.type, undoes.payload), is_recorded=True)
 
     # -- the run's tasks
 
     def start(self) -> None:
         """Run the workflow function, from the beginning, against the history."""
         if not self.closed:
-            self._transcribe(self.assignment.messages)
+            self.inbox.transcribe(self.assignment.messages)
         if self.closed:
             return
         if self.deadline_ms is not None:
             self._deadline = self.host.call_at(self.deadline_ms, self._deadline_passed)
         self.tasks.spawn(self.root, self._drive())
+        if self.undoing is not None:
+            self.undoing.look()
 
     def joined(self, task: "asyncio.Task[Any]", context: contextvars.Context) -> None:
         """A task was started by the workflow's own code."""
@@ -100,9 +110,11 @@ class Execution:
             self.tasks.add(task, context)
 
     def _task_ended(self, task: "asyncio.Task[Any]") -> None:
-        if self.closed:
+        if self.closed or (self.undoing is not None and self.undoing.has_begun):
             look_away(task)
-        elif self.waits:
+        elif self.undoing is not None and not self.tasks:
+            self.undoing.begin()
+        if self.waits and not self.closed:
             self.rest.look()
 
     async def _drive(self) -> None:
@@ -115,10 +127,9 @@ class Execution:
         except BaseException as error:
             if self.tasks.is_thrown_away(error):
                 raise
-            if not self.closed:
-                self._finish(_FAILED, "run_failed", failure_payload(describe(error), origins_of(error)))
+            self._fail(failure_payload(describe(error), origins_of(error)))
             return
-        if self.closed:
+        if self.closed or self.undoing is not None:
             return
         left = self.history.never_asked()
         if left is not None:
@@ -134,15 +145,53 @@ class Execution:
 
     # -- ending
 
+    def _fail(self, payload: str) -> None:
+        """End the run as failed, with ``run_failed``'s payload: now, or once it is undone."""
+        if self.closed or self.undoing is not None:
+            return
+        if self.undos or self.history.compensations:
+            self.undoing = Undoing(self, Ending.of("compensation_started", payload), is_recorded=False)
+            self.undoing.start()
+        else:
+            self._finish(_FAILED, "run_failed", payload)
+
+    def completed(self, undo: Undo) -> None:
+        """A step that has a compensation is completed, now or as is recorded."""
+        if undo.order == LIVE:
+            self.outbox.undo += 1
+            undo = undo._replace(order=LIVE + len(self.undos))
+        self.undos.append(undo)
+
+    def stop_function(self) -> None:
+        """See ``Undone.stop_function``."""
+        self.root.close()
+        self._timing_out = ()
+        if self._deadline is not None:
+            self._deadline.cancel()
+        for wait in self.waits.values():
+            wait.stop()
+        self.tasks.cancel()
+
+    def finish(self, ending: Ending) -> None:
+        """See ``Undone.finish``."""
+        if not self.closed:
+            self._finish(ending.status, ending.event_type, ending.payload)
+
+    def ends_here(self) -> bool:
+        """See ``Resting.ends_here``."""
+        if self.undoing is None or self.undoing.has_begun:
+            return False
+        self.undoing.begin()
+        return True
+
     def _finish(self, status: int, event_type: str, payload: str) -> None:
         self._close("over")
         final = Final(status, NewEvent(event_type, "", "", payload, self.time()))
-        self._say_last(Progress(run_id=self.run_id, turn=self.turn, events=[], mailbox_consumed=self._mailbox_seen, final=final))
+        self._say_last(Progress(run_id=self.run_id, turn=self.turn, events=[], mailbox_consumed=self.inbox.seen, final=final))
 
     def break_circuit(self, error: CircuitBreakerError) -> None:
         """End the run here and now: one of its limits is reached."""
-        if not self.closed:
-            self._finish(_FAILED, "run_failed", failure_payload(describe(error)))
+        self._fail(failure_payload(describe(error)))
 
     def _deadline_passed(self) -> None:
         had_ms = (self.deadline_ms or 0) - self.assignment.started_at_ms
@@ -169,7 +218,7 @@ class Execution:
             self._close("drained")
         else:
             self._put_away("released")
-        self._say_last(Progress(run_id=self.run_id, turn=self.turn, events=[], mailbox_consumed=self._mailbox_seen, release=True))
+        self._say_last(Progress(run_id=self.run_id, turn=self.turn, events=[], mailbox_consumed=self.inbox.seen, release=True))
 
     def unreadable(self, event: StoredEvent, error: Exception) -> None:
         """An event of the history makes no sense: somebody has edited it. Let go of the run, as if the code did not fit."""
@@ -244,7 +293,9 @@ class Execution:
     def has_room(self) -> bool:
         """Tell whether one more body may be recorded, besides those under way."""
         outbox = self.outbox
-        return self._seq + outbox.committing_count + len(outbox.events) + self.bodies < self._events_max
+        return (
+            self.undoing is not None or self._seq + outbox.committing_count + len(outbox.events) + self.bodies < self._events_max
+        )
 
     async def until_body_may_start(self) -> None:
         """Return when lease and history allow one more body, or the run is over instead."""
@@ -273,17 +324,22 @@ class Execution:
         """See ``Held.take``."""
         self._is_offered = False
         progress, rest = self._last_word, self.rest
-        if progress is None and not (self._timing_out or rest.is_resting):
-            if not self.outbox.events:
+        begins = self.undoing.to_record() if progress is None and self.undoing is not None else None
+        if begins is not None:
+            progress = Progress(
+                run_id=self.run_id, turn=self.turn, events=[], mailbox_consumed=self.inbox.seen, undoing=begins
+            )  # fmt: skip
+        elif progress is None and not (self._timing_out or rest.is_resting):
+            if not (self.outbox.events or self.outbox.consumed):
                 return None
-            progress = Progress(run_id=self.run_id, turn=self.turn, events=[], mailbox_consumed=self._mailbox_seen)
+            progress = Progress(run_id=self.run_id, turn=self.turn, events=[], mailbox_consumed=self.inbox.seen)
         elif progress is None:
             suspend = self.rest.suspension()
             waiting = None if suspend else self.rest.to_show()
             timeouts, self._timing_out = tuple(wait for wait in self._timing_out if wait.is_open), ()
             if not (self.outbox.events or timeouts or suspend or waiting):
                 return None
-            progress = Progress(run_id=self.run_id, turn=self.turn, events=[], mailbox_consumed=self._mailbox_seen)
+            progress = Progress(run_id=self.run_id, turn=self.turn, events=[], mailbox_consumed=self.inbox.seen)
             progress.suspend, progress.waiting = suspend, waiting
             if timeouts:
                 at_ms = self.time()
@@ -305,9 +361,13 @@ class Execution:
             self._refused(taken, outcome)
             return
         self._seq = outcome.seq
-        if taken is self._last_word:
+        if taken is self._last_word and (taken.final is None or outcome.quiet):
             self._leave()
             return
+        if taken is self._last_word:
+            self._reopen()  # somebody outside has decided otherwise, and the message is on its way
+        if taken.undoing is not None and self.undoing is not None:
+            self.undoing.settled(is_done=outcome.quiet)
         if taken.suspend is not None:
             if outcome.quiet:
                 self._put_away("evicted")
@@ -329,12 +389,16 @@ class Execution:
         waiting, self._after_suspend = self._after_suspend, ()
         for then in waiting:
             self.wake(then)
-        if self._last_word or self.outbox.events or self._timing_out or self.rest.has_news:
+        begins = self.undoing is not None and self.undoing.has_news
+        if self._last_word or self.outbox.events or self._timing_out or self.rest.has_news or begins:
             self.offer()
 
     def _refused(self, taken: Progress, outcome: Refused) -> None:
         if outcome.reason != "limit":
             self.interrupt("lost")
+            return
+        if self.undos or self.history.compensations or self.undoing is not None:
+            self._undo_all(taken)
             return
         room = max(0, self.assignment.max_events - 1 - outcome.seq)
         error = failure_payload(describe(max_events_error(self.assignment.max_events)))
@@ -347,6 +411,24 @@ class Execution:
         )  # fmt: skip
         self.outbox.events = taken.events[:room]
         self.offer()
+
+    def _undo_all(self, taken: Progress) -> None:
+        """The history is full, and the run is to be undone: what has happened already is recorded, though it is too much."""
+        self._reopen()
+        self.outbox.take_back(taken)
+        self._taken_timeouts = ()
+        self.rest.refused()
+        if self.undoing is None:
+            self._fail(failure_payload(describe(max_events_error(self.assignment.max_events))))
+        else:
+            self.undoing.again()
+        self.outbox.counted = 0
+        self.offer()
+
+    def _reopen(self) -> None:
+        """It turns out that the run has not ended."""
+        if self._last_word is not None:
+            self.closed, self._last_word = "", None
 
     # -- waiting
 
@@ -384,46 +466,18 @@ class Execution:
 
     def deliver(self, messages: Sequence[Message]) -> None:
         """See ``Held.deliver``."""
-        if messages and messages[-1].mailbox_seq > self._mailbox_seen:
-            self.wake(lambda: self._transcribe(messages))
+        if messages and messages[-1].mailbox_seq > self.inbox.seen:
+            self.wake(lambda: self.inbox.transcribe(messages))
 
-    def _transcribe(self, messages: Sequence[Message]) -> None:
-        for message in messages:
-            if message.mailbox_seq != self._mailbox_seen + 1:
-                continue
-            try:
-                payload = received(message)
-            except msgspec.MsgspecError as error:
-                what = f"a message {message.name!r} that cannot be read ({error})"
-                self.misfit(recorded=what, asked="its payload", line="")
-                return
-            self._mailbox_seen = message.mailbox_seq
-            self.outbox.consumed += ((message.mailbox_seq, message.message_id),)
-            if message.kind == "pause":
-                # The rest is for who holds the run next: what is let go of must not have read more than it says.
-                self.drain()
-                return
-            at_ms = self.time()
-            self.record(NewEvent(TRANSCRIBED[message.kind], "", message.name, payload, at_ms))
-            if message.kind == "signal":
-                self.history.add_signal(message.name, Signal(message.mailbox_seq, message.payload, at_ms))
-                self.signalled(message.name)
-            else:
-                self._answered(message, at_ms)
-
-    def _answered(self, message: Message, at_ms: int) -> None:
-        """Keep an answer, and wake every branch that waits for it."""
-        self.history.answers[message.kind, message.name] = Answer(message.payload, at_ms)
-        for wait in list(self.waits.values()):
-            if wait.is_open and not wait.is_timing_out and wait.answer == (message.kind, message.name):
-                wait.end(woken=True)
-
-    def signalled(self, name: str) -> None:
-        """Wake the first branch that waits for a signal of this name."""
-        waits = (wait for wait in self.waits.values() if wait.is_open and wait.kind == "signal" and not wait.is_timing_out)
-        first = next((wait for wait in waits if wait.name == name), None)
-        if first is not None:
-            first.end(woken=True)
+    def decided(self, ending: Ending, event: NewEvent) -> None:
+        """Somebody outside has decided on the end of the run."""
+        if self.undoing is None:
+            self.undoing = Undoing(self, ending, is_recorded=True)
+            self.record(event)
+            self.undoing.start()
+        elif not self.undoing.is_recorded:
+            self.record(event)
+            self.undoing.decided(ending)
 
 
 Here: TypeAlias = Branch[Execution]

@@ -5,6 +5,7 @@ from typing import NoReturn
 
 from stepwell.execution.branch import Branch, current
 from stepwell.execution.executor import Execution, Here
+from stepwell.execution.rest import Wait
 
 
 def branch_here() -> Here | None:
@@ -34,6 +35,22 @@ async def gone(branch: Here) -> None:
     tasks = branch.execution.tasks
     if not tasks.is_putting_away or tasks.is_stubborn():
         tasks.put_away_soon(asyncio.current_task())
+        await for_ever()
+
+
+def is_past(branch: Here) -> bool:
+    """Tell whether nothing new is to be done in a branch: what is recorded is answered still, so that the compensations of what
+    was completed are found.
+    """
+    return branch.is_past or branch.execution.undoing is not None
+
+
+async def past(branch: Here) -> None:
+    """What a durable call does there that is not recorded: it waits until the function is stopped."""
+    if branch.is_past:
+        await gone(branch)
+    else:
+        await Wait(branch.execution, "compensation").over()
         await for_ever()
 
 

@@ -5,7 +5,7 @@ once in the life of an execution.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 import msgspec
@@ -15,13 +15,18 @@ from stepwell.progress import Message, StoredEvent
 OUTCOMES: Final = frozenset(
     {
         "step_completed", "step_failed", "step_interrupted", "sleep_completed", "signal_timed_out", "hook_expired", "race_won",
-        "state_set", "patch_marked",
+        "state_set", "patch_marked", "compensation_completed", "compensation_failed",
     }
 )  # fmt: skip
 _ABOUT_OPERATIONS: Final = OUTCOMES | {"step_started", "sleep_started", "step_retrying", "child_started"}
-TRANSCRIBED: Final = {"signal": "signal_received", "hook": "hook_executed", "run": "child_completed"}
+TRANSCRIBED: Final = {
+    "signal": "signal_received", "hook": "hook_executed", "run": "child_completed",
+    "cancel": "cancel_requested", "fail": "compensation_started",
+}  # fmt: skip
 """How a message of each kind stands in the history."""
 _ANSWERS: Final = {"hook_executed": "hook", "child_completed": "run"}
+UNDOES: Final = frozenset({"cancel_requested", "compensation_started"})
+"""With these the end of a run with compensations begins; what is recorded of operations behind is theirs."""
 
 
 class Record:
@@ -61,6 +66,7 @@ class Answer(NamedTuple):
 
 class _Outcome(msgspec.Struct, rename="camel"):
     inserted: bool = False
+    compensate: bool = False
     signal: int | None = None
     """The mailbox number of the signal that a wait took, where several branches could have."""
 
@@ -91,8 +97,8 @@ class History:
     """The recorded past of a run, as its executor asks for it."""
 
     __slots__ = (
-        "_has_gone_on", "_records", "_reserved", "_shared_unasked", "_signals", "_unasked", "answers", "hook_names", "last_ms",
-        "shared_seq", "sources", "started_ms",
+        "_has_gone_on", "_records", "_reserved", "_shared_unasked", "_signals", "_unasked", "answers", "compensations",
+        "hook_names", "last_ms", "shared_seq", "sources", "started_ms", "undoes", "undone", "when_asked",
     )  # fmt: skip
 
     def __init__(self, events: Iterable[StoredEvent]) -> None:
@@ -117,6 +123,14 @@ class History:
         """The number of the last event that comes from the run that this one is a fork of; 0 if it is none."""
         self.sources: list[str] = []
         """The run that this one is a fork of, that of which that one is, and so on."""
+        self.compensations: dict[str, StoredEvent] = {}
+        """Recorded completions of steps with a compensation that the code has not asked for yet, by identity."""
+        self.undoes: StoredEvent | None = None
+        """The event with which the end of a run with compensations begins."""
+        self.undone: dict[str, Record] = {}
+        """What is recorded of compensations, by their identities."""
+        self.when_asked: Callable[[], None] | None = None
+        """Called when all that is recorded was asked for."""
         taken: set[int] = set()
         for event in events:
             self.last_ms = max(self.last_ms, event.at_ms)
@@ -125,6 +139,8 @@ class History:
                 self.add_signal(event.name, Signal(received.mailbox_seq, bytes(received.payload).decode(), event.at_ms))
             elif event.type == "run_started":
                 self.started_ms = self.started_ms or event.at_ms
+            elif event.type in UNDOES:
+                self.undoes = self.undoes or event
             elif event.type == "run_resumed":
                 self._void(_decode_resumed(event.payload))
             elif event.type == "run_forked":
@@ -133,9 +149,12 @@ class History:
                 answer = bytes(_decode_received(event.payload).payload).decode()
                 self.answers[_ANSWERS[event.type], event.name] = Answer(answer, event.at_ms)
             elif event.type in _ABOUT_OPERATIONS:
-                record, signal = self._record(event.step_id), _decode_outcome(event.payload).signal
+                outcome = _decode_outcome(event.payload)
+                record, signal = self._record(event.step_id), outcome.signal
                 if event.type in OUTCOMES:
                     record.outcome = event
+                    if outcome.compensate:
+                        self.compensations[event.step_id] = event
                 elif event.type == "step_retrying":
                     record.retrying = event
                 else:
@@ -160,6 +179,7 @@ class History:
         self.sources.insert(0, forked.source_run_id)
         self._void(_Resumed(voided=forked.voided))
         self._unasked.clear()
+        self.compensations.clear()
         self._shared_unasked = len(self._records)
         for record in self._records.values():
             record.is_shared = True
@@ -167,6 +187,8 @@ class History:
                 record.began = None
 
     def _record(self, identity: str) -> Record:
+        if self.undoes is not None:
+            return self.undone.setdefault(identity, Record(identity))
         record = self._records.get(identity)
         if record is None:
             record = self._records[identity] = Record(identity)
@@ -181,7 +203,7 @@ class History:
 
     def ask(self, identity: str) -> Record | None:
         """Return what is recorded under an identity, and note that the code asked for it."""
-        if not self._unasked and not self._shared_unasked:
+        if not (self._unasked or self._shared_unasked or self.compensations):
             # The common case, live: everything recorded was asked for, and nothing is asked for twice.
             return None
         record = self._records.get(identity)
@@ -198,6 +220,8 @@ class History:
                 self._unasked[path] = left
             else:
                 del self._unasked[path]
+                if self.when_asked is not None and not self._unasked:
+                    self.when_asked()
         return record
 
     def is_ahead(self, path: str) -> bool:
@@ -211,6 +235,10 @@ class History:
             self._shared_unasked > 0
             and any(one.is_shared and not one.asked and one.identity.startswith(path) for one in self._records.values())
         )
+
+    def is_compensated_below(self, path: str) -> bool:
+        """Tell whether a step with a compensation was completed in a branch, and has not been asked for yet."""
+        return any(identity.startswith(path) for identity in self.compensations)
 
     @property
     def is_replaying(self) -> bool:

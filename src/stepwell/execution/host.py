@@ -33,6 +33,7 @@ class Host(Protocol[E]):
     depth_max: int
     keep_ms: int
     shown_ms: int
+    grace_ms: int
     bodies: dict[StepScope, E]
     """Bodies under way, the one started first at the front."""
 

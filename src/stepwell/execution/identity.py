@@ -9,7 +9,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
-KINDS: Final = ("sleep", "signal", "race", "random", "uuid4", "hook", "child", "state", "patch", "event")
+KINDS: Final = ("sleep", "signal", "race", "random", "uuid4", "hook", "child", "state", "patch", "event", "compensate")
 """Kinds of operations other than steps; each prefixes its name with ``kind:``."""
 
 _KEY_LENGTH_MAX: Final = 200
@@ -27,6 +27,12 @@ def step_key(name: str) -> str:
 def operation_key(kind: str, name: str = "") -> str:
     """Return the key of an operation that is not a step, without its ordinal."""
     return f"{kind}:{name.translate(_ESCAPES)}"
+
+
+def compensation_key(identity: str) -> str:
+    """Return the identity of the compensation of a step: ``compensate:charge#1``, in the step's branch."""
+    path, slash, own = identity.rpartition("/")
+    return f"{path}{slash}compensate:{own}"
 
 
 def derived_random(seed: str, identity: str) -> random.Random:

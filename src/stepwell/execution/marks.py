@@ -2,7 +2,7 @@
 
 from stepwell import codec
 from stepwell.execution.executor import Here
-from stepwell.execution.here import gone
+from stepwell.execution.here import gone, is_past, past
 from stepwell.execution.history import Answer
 from stepwell.progress import NewEvent
 
@@ -16,6 +16,8 @@ async def set_state(branch: Here, text: str) -> None:
     if record is not None and record.outcome is not None:
         branch.now_ms = record.outcome.at_ms
         return None
+    if is_past(branch):
+        return await past(branch)
     inserted = ',"inserted":true' if execution.history.is_ahead(branch.path) else ""
     branch.now_ms = execution.time()
     execution.record(NewEvent("state_set", identity, "", f'{{"state":{text}{inserted}}}', branch.now_ms))
@@ -36,6 +38,9 @@ async def patched(branch: Here, change: str) -> bool:
         record = history.ask(identity)
         if record is not None and record.outcome is not None:
             is_patched = bool(codec.decode(record.outcome.payload)["patched"])
+        elif is_past(branch):
+            await past(branch)
+            return False
         else:
             is_patched = not history.is_ahead_below(branch.path)
             answer = f'{{"patched":{"true" if is_patched else "false"},"inserted":true}}'

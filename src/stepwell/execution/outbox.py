@@ -12,8 +12,8 @@ class Outbox:
     """The uncommitted events of one run."""
 
     __slots__ = (
-        "_barriers", "_committing_barriers", "_loop", "awaits", "committing_count", "consumed", "events", "has_outcome",
-        "is_committing", "undo",
+        "_barriers", "_committing_barriers", "_loop", "awaits", "committing_count", "consumed", "counted", "events",
+        "has_outcome", "is_committing", "undo",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -22,6 +22,8 @@ class Outbox:
         self.has_outcome = False
         self.awaits: tuple[str, ...] = ()
         self.undo = 0
+        self.counted: int | None = None
+        """How many of the events ``max_events`` counts: the first ones. None: all."""
         self.is_committing = False
         self.committing_count = 0
         self._loop = asyncio.get_running_loop()
@@ -51,10 +53,24 @@ class Outbox:
         if self.awaits or self.undo:
             progress.awaits, progress.undo = self.awaits, self.undo
             self.awaits, self.undo = (), 0
+        if self.counted is not None:
+            progress.beyond, self.counted = len(self.events) - self.counted, 0
         self.committing_count = len(self.events)
         self.events, self.consumed, self.has_outcome = [], (), False
         self.is_committing = True
         self._committing_barriers, self._barriers = self._barriers, []
+
+    def take_back(self, progress: Progress) -> None:
+        """What was taken was not committed: it goes with the next, and is not counted any more."""
+        self.events[:0] = progress.events
+        self.consumed = (*progress.consumed, *self.consumed)
+        self.awaits = (*progress.awaits, *self.awaits)
+        self.has_outcome |= progress.has_outcome
+        self.undo += progress.undo
+        self.counted = 0
+        self.is_committing = False
+        self.committing_count = 0
+        self._barriers, self._committing_barriers = [*self._committing_barriers, *self._barriers], []
 
     def committed(self) -> None:
         """What was taken is committed: those who waited for it go on."""

@@ -11,7 +11,8 @@ from stepwell.checks import check_int
 from stepwell.errors import ValidationError
 from stepwell.execution.call import came_from, origins_of
 from stepwell.execution.executor import Execution
-from stepwell.execution.here import branch_here, for_ever, gone
+from stepwell.execution.here import branch_here, for_ever, gone, is_past, past
+from stepwell.execution.tasks import look_away
 from stepwell.progress import NewEvent
 
 T = TypeVar("T")
@@ -159,8 +160,15 @@ async def race(branches: Mapping[K, Startable[T]]) -> tuple[K, T]:
         winner = int(codec.decode(record.outcome.payload)["winner"])
         execution.history.forget_below(f"{identity}/", f"{identity}/{winner}/")
         starters = [winner]
+        # Only by going through its past again can the compensations of a loser's steps be known.
+        losers = [
+            index for index, fork in enumerate(forks)
+            if index != winner and execution.history.is_compensated_below(fork.path)
+        ]  # fmt: skip
+        for index in losers:
+            forks[index].is_past = True
     else:
-        starters = list(range(len(items)))
+        starters, losers = list(range(len(items))), list[int]()
     first = asyncio.get_running_loop().create_future()
     tasks: dict[asyncio.Task[T], int] = {}
 
@@ -171,6 +179,8 @@ async def race(branches: Mapping[K, Startable[T]]) -> tuple[K, T]:
             first.set_result(task)
 
     try:
+        for index in losers:
+            execution.tasks.spawn(forks[index], _coroutine(items[index][1])).add_done_callback(look_away)
         for index in starters:
             task = execution.tasks.spawn(forks[index], _coroutine(items[index][1]))
             tasks[task] = index
@@ -181,13 +191,16 @@ async def race(branches: Mapping[K, Startable[T]]) -> tuple[K, T]:
             if not task.done():
                 forks[index].close()
                 task.cancel()
-        for index in set(range(len(items))) - set(tasks.values()):
+        for index in set(range(len(items))) - {*tasks.values(), *losers}:
             _discard(items[index][1])
     won: asyncio.Task[T] = first.result()
     winner = tasks[won]
     if record is None or record.outcome is None:
         if execution.closed or here.is_closed:
             await gone(here)
+            await for_ever()
+        if is_past(here):
+            await past(here)
             await for_ever()
         here.now_ms = execution.time()
         payload = f'{{"winner":{winner},"key":{codec.encode(str(items[winner][0]), field="key")}}}'

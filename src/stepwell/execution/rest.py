@@ -45,6 +45,10 @@ class Resting(Protocol):
         """Look soon whether the whole run rests."""
         ...
 
+    def ends_here(self) -> bool:
+        """Tell whether the run, all of which waits, is to go no further: then its end begins."""
+        ...
+
     def rests(self) -> bool:
         """The run gives up its room. Returns whether there is memory to keep it."""
         ...
@@ -146,7 +150,7 @@ class Rest:
 
     def _look(self) -> None:
         self._is_looking = False
-        if not self.is_resting and self._run.waits and self._run.all_wait():
+        if not self.is_resting and self._run.waits and self._run.all_wait() and not self._run.ends_here():
             self._begin()
 
     def _begin(self) -> None:

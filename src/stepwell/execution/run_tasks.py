@@ -41,6 +41,14 @@ class RunTasks:
         self._contexts[task] = context
         task.add_done_callback(self._forget)
 
+    def __len__(self) -> int:
+        return len(self._contexts)
+
+    def others(self) -> list["asyncio.Task[Any]"]:
+        """Return all but the one that calls this."""
+        me = asyncio.current_task(self._loop)
+        return [task for task in self._contexts if task is not me]
+
     def _forget(self, task: "asyncio.Task[Any]") -> None:
         self._contexts.pop(task, None)
         self._ended(task)
@@ -60,9 +68,8 @@ class RunTasks:
 
     def cancel(self) -> None:
         """Cancel all but the one that calls this."""
-        me = asyncio.current_task(self._loop)
-        for task in list(self._contexts):
-            if task is not me and not task.done():
+        for task in self.others():
+            if not task.done():
                 task.cancel()
 
     def put_away(self) -> list[BaseException]:

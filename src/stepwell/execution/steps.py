@@ -4,8 +4,9 @@ import asyncio
 import inspect
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -24,9 +25,12 @@ from stepwell.execution.branch import StepScope, current
 from stepwell.execution.call import FailureRecord, call, came_from, describe
 from stepwell.execution.executor import Execution, Here
 from stepwell.execution.failures import recorded_failure, user_line
-from stepwell.execution.here import branch_here, for_ever, gone
+from stepwell.execution.here import branch_here, for_ever, gone, is_past, past
 from stepwell.execution.history import Record
+from stepwell.execution.identity import compensation_key
 from stepwell.execution.rest import Wait
+from stepwell.execution.undoing import LIVE, Undo
+from stepwell.model import WaitKind
 from stepwell.progress import NewEvent, StoredEvent
 
 _log: Final = logging.getLogger("stepwell.execution")
@@ -60,6 +64,13 @@ class StepSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What to decode the result into; None for plain JSON."""
     is_plainly_async: bool = False
     """Whether the body is an ``async def`` without a time-out."""
+    compensate: "StepSpec | None" = None
+    """What undoes it: called with its result."""
+    completes: str = "step_completed"
+    """The types of the events that record how it ended."""
+    fails: str = "step_failed"
+    waits: WaitKind = "retry"
+    """What it is seen to wait for between attempts."""
     skips: int = 0
     """How many leading arguments are not part of the step's identity: the instance, for a method."""
 
@@ -101,10 +112,11 @@ def delay_before(retry: int, policy: RetryPolicy, *, jitter: float, asked_ms: in
     return int(min(delay * (1 + policy.jitter * jitter), longest))
 
 
-async def run_step(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+async def run_step(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any], undoes: str = "") -> Any:
     """Return the recorded result of a step, or run and record it. Outside of a workflow's branches it just runs.
 
-    One coroutine for the whole of the common case: this is the hottest path of the house.
+    One coroutine for the whole of the common case: this is the hottest path of the house. A compensation ``undoes`` the step of
+    this identity.
 
     Raises:
         StepFailed: The last attempt failed, now or when it was recorded.
@@ -115,9 +127,13 @@ async def run_step(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]
     execution = branch.execution
     if execution.closed or branch.is_closed:
         return await gone(branch)
-    identity = branch.step(spec.name, spec.key)
-    fingerprint = codec.fingerprint(args[spec.skips :] if spec.skips else args, kwargs)
-    record = execution.history.ask(identity)
+    if undoes:
+        identity, fingerprint = compensation_key(undoes), ""
+        record = execution.history.undone.get(identity)
+    else:
+        identity = branch.step(spec.name, spec.key)
+        fingerprint = codec.fingerprint(args[spec.skips :] if spec.skips else args, kwargs)
+        record = execution.history.ask(identity)
     attempt = 1
     if record is not None:
         if not _fits(execution, record, fingerprint):
@@ -125,6 +141,9 @@ async def run_step(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]
         if record.outcome is not None:
             branch.now_ms = record.outcome.at_ms
             return await _replayed(spec, branch, record.outcome)
+    if not undoes and is_past(branch):
+        return await past(branch)
+    if record is not None:
         if _interrupted(spec, branch, record):
             lost = StepInterrupted(spec.name, type="StepInterrupted", message=_INTERRUPTED, attempts=1, kinds=_INTERRUPTED_KINDS)
             came_from(lost, identity)
@@ -132,9 +151,9 @@ async def run_step(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]
         if record.retrying is not None:
             before = _retrying(record.retrying.payload)
             attempt = before.attempt + 1
-            await _until(execution, spec.name, before.next_at)
+            await _until(execution, spec, before.next_at)
     tail = f',"fingerprint":"{fingerprint}"' if fingerprint else ""
-    if record is None and execution.history.is_ahead(branch.path):
+    if record is None and not undoes and execution.history.is_ahead(branch.path):
         tail += ',"inserted":true'
     host = execution.host
     while True:
@@ -149,6 +168,8 @@ async def run_step(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]
             return await gone(branch)
         if execution.is_draining:
             await for_ever()  # until the run is handed back, and this task put away with it
+        if execution.undoing is not None and not undoes:
+            return await past(branch)
         scope = StepScope(execution.run_id, identity, spec.name, attempt, execution.now_ms(), tail)
         host.bodies[scope] = execution
         execution.bodies += 1
@@ -172,18 +193,23 @@ async def run_step(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]
             return await gone(branch)
         happened = False
         if failure is None:
+            text = "null"
             try:
                 text = codec.encode(result, field="result", limit_bytes=host.payload_bytes_max, depth_max=host.depth_max)
             except StepwellError as error:
-                failure, happened = error, True
-            else:
+                if not undoes:  # which has done what it is for, and nobody asks for its result
+                    failure, happened = error, True
+            if failure is None:
                 at_ms = branch.now_ms = execution.time()
                 started = scope.started_ms
                 payload = (
                     f'{{"result":{text},"attempt":{attempt},"startedAt":{started},'
                     f'"durationMs":{at_ms - started if at_ms > started else 0}{tail}}}'
                 )
-                execution.record(NewEvent("step_completed", identity, spec.name, payload, at_ms), is_step_outcome=True)
+                if spec.compensate is not None:
+                    payload = f'{payload[:-1]},"compensate":true}}'
+                    execution.completed(Undo(LIVE, _undo(spec, identity, text)))
+                execution.record(NewEvent(spec.completes, identity, spec.name, payload, at_ms), is_step_outcome=True)
                 return result if spec.returns is None and type(result) in _SCALARS else _decode(text, spec.returns)
         if isinstance(failure, KeyboardInterrupt | SystemExit):
             host.leave(failure)
@@ -245,8 +271,13 @@ def _fits(execution: Execution, record: Record, fingerprint: str) -> bool:
 
 async def _replayed(spec: StepSpec, branch: Here, outcome: StoredEvent) -> Any:
     try:
-        if outcome.type == "step_completed":
-            return _decode(bytes(_completed(outcome.payload).result).decode(), spec.returns)
+        if outcome.type == spec.completes:
+            text = bytes(_completed(outcome.payload).result).decode()
+            branch.execution.history.compensations.pop(outcome.step_id, None)
+            # What a fork shares was done by the other run, and is undone by that one.
+            if spec.compensate is not None and outcome.seq > branch.execution.history.shared_seq:
+                branch.execution.completed(Undo(outcome.seq, _undo(spec, outcome.step_id, text)))
+            return _decode(text, spec.returns)
         failure = recorded_failure(outcome.payload)
     except msgspec.MsgspecError as error:
         branch.execution.unreadable(outcome, error)
@@ -266,9 +297,22 @@ def _decode(text: str, kind: Any) -> Any:
         return codec.decode(text)
 
 
-async def _until(execution: Execution, name: str, due_ms: int) -> None:
+async def _until(execution: Execution, spec: StepSpec, due_ms: int) -> None:
     if due_ms > execution.now_ms():
-        await Wait(execution, "retry", name, due_ms=due_ms).over()
+        await Wait(execution, spec.waits, spec.name, due_ms=due_ms).over()
+
+
+def _undo(spec: StepSpec, identity: str, text: str) -> Callable[[], Awaitable[None]]:
+    return partial(_compensate, spec, identity, text)
+
+
+async def _compensate(spec: StepSpec, identity: str, text: str) -> None:
+    """Undo a completed step. What fails for good is recorded, and does not keep the others from being undone."""
+    assert spec.compensate is not None
+    try:
+        await run_step(spec.compensate, (_decode(text, spec.returns),), {}, undoes=identity)
+    except StepFailed as error:
+        _log.warning("the compensation of step %r has failed: %s", identity, error)
 
 
 def _is_cancelled(error: BaseException) -> bool:
@@ -293,7 +337,7 @@ async def _failed(spec: StepSpec, branch: Here, scope: StepScope, error: BaseExc
         due_ms = at_ms + delay_before(attempt, policy, jitter=random.random(), asked_ms=_retry_after(error))  # noqa: S311
         payload = f'{{"error":{_encode(record).decode()},"nextAt":{due_ms},{rest}}}'
         execution.record(NewEvent("step_retrying", scope.step_id, spec.name, payload, at_ms))
-        await _until(execution, spec.name, due_ms)
+        await _until(execution, spec, due_ms)
         return None
     if spec.on_error is not None and isinstance(error, Exception):
         await _tell(spec.on_error, error, spec.name)
@@ -301,7 +345,7 @@ async def _failed(spec: StepSpec, branch: Here, scope: StepScope, error: BaseExc
             return await gone(branch)
     at_ms = branch.now_ms = execution.time()
     payload = f'{{"error":{_encode(record).decode()},{rest}}}'
-    execution.record(NewEvent("step_failed", scope.step_id, spec.name, payload, at_ms), is_step_outcome=True)
+    execution.record(NewEvent(spec.fails, scope.step_id, spec.name, payload, at_ms), is_step_outcome=True)
     failed = record.as_step_failed()
     came_from(failed, scope.step_id)
     raise failed

@@ -6,7 +6,7 @@ from typing import Literal
 from stepwell import codec
 from stepwell.errors import HookExpired, SignalTimeout
 from stepwell.execution.executor import Here
-from stepwell.execution.here import gone
+from stepwell.execution.here import gone, is_past, past
 from stepwell.execution.history import Answer, Signal
 from stepwell.execution.rest import Wait
 from stepwell.progress import NewEvent, StoredEvent
@@ -29,7 +29,11 @@ async def sleep_until(branch: Here, due_ms: int | None, duration_ms: int = 0) ->
         until = now + duration_ms if due_ms is None else due_ms
         if until <= now:
             return None
+        if is_past(branch):
+            return await past(branch)
         execution.record(NewEvent("sleep_started", identity, "", _until(branch, until), now))
+    if is_past(branch):
+        return await past(branch)
     if until > execution.now_ms():
         await Wait(execution, "sleep", due_ms=until).over()
     if execution.closed or branch.is_closed:
@@ -55,6 +59,9 @@ async def wait_for_signal(branch: Here, name: str, timeout_ms: int | None) -> st
     if outcome is not None:
         branch.now_ms = outcome.at_ms
         return _recorded(branch, name, outcome)
+    if is_past(branch) and (execution.is_branched or not execution.history.has_signal(name)):
+        await past(branch)
+        return "null"
     due_ms = None
     if record is not None and record.began is not None:
         due_ms = int(codec.decode(record.began.payload)["until"])
@@ -76,7 +83,7 @@ async def wait_for_signal(branch: Here, name: str, timeout_ms: int | None) -> st
         finally:
             # A branch that is cancelled after it was woken passes the signal on to the next that waits for one.
             if not woken and execution.history.has_signal(name) and not execution.closed:
-                execution.signalled(name)
+                execution.inbox.signalled(name)
         if not woken:
             branch.now_ms = wait.timed_out_ms
             raise _timed_out(name)
@@ -159,6 +166,9 @@ async def wait_for_answer(
     if record is not None and record.outcome is not None:
         branch.now_ms = record.outcome.at_ms
         raise TimedOut(is_expired=record.outcome.type == "hook_expired")
+    if is_past(branch) and answer not in execution.history.answers:
+        await past(branch)
+        return Answer("{}", 0)
     due_ms: int | None = None
     if record is not None and record.began is not None:
         due_ms = codec.decode(record.began.payload)["until"]

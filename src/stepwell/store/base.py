@@ -46,7 +46,8 @@ class RunRow(NamedTuple):
     rank: int
     """Where it stands in the queue of new runs: due time less a minute for each step of priority. The least goes first."""
     wanted: int
-    """0, or 2 for pause: what somebody outside asked for and the owner has not done yet."""
+    """What was asked for and the owner has not done yet, as bits: 1 cancel, 2 pause, 4 fail. Cancel and fail stay when they are
+    done: compensations have run."""
     undo: int
     """How many completed steps have a compensation."""
     seq: int
@@ -155,7 +156,8 @@ class Emit(msgspec.Struct, kw_only=True):
 
 class Cancel(msgspec.Struct, kw_only=True):
     """End a run as cancelled. Without compensations (``undo = 0``) it is over in this commit, whoever owns it: the final event
-    is written, the owner cleared and ``turn`` raised, which fences the owner for this run. Outcome: ``Cancelled``.
+    is written, the owner cleared and ``turn`` raised, which fences the owner for this run. Else ``wanted`` is set, and a message
+    put for the owner, who runs them and writes the final event; nobody's, the run is due. Outcome: ``Cancelled``.
     """
 
     run_id: str
@@ -167,7 +169,8 @@ class Cancel(msgspec.Struct, kw_only=True):
 
 
 class Cancelled(NamedTuple):
-    """``reason`` is ``"cancelled"``, ``"over"`` (it had ended before) or ``"missing"``; ``owner`` is who held it until now."""
+    """``reason`` is ``"cancelled"``, ``"asked"`` (its compensations are to run first), ``"undoing"`` (they run already, whatever
+    for), ``"over"`` (it had ended before) or ``"missing"``; ``owner`` is who held it until now."""
 
     reason: str
     owner: str | None = None
@@ -194,7 +197,8 @@ class Pause(msgspec.Struct, kw_only=True):
 
 class Retry(msgspec.Struct, kw_only=True):
     """Let a failed run go on, in the same history. ``seq`` is where its history ended when ``payload`` was made, which names the
-    outcomes that count no more. Outcome: ``Stored`` with reason ``stored``, ``missing``, ``not_failed``, ``moved`` or ``limit``.
+    outcomes that count no more. Outcome: ``Stored`` with reason ``stored``, ``missing``, ``not_failed``,
+    ``compensated``, ``moved`` or ``limit``.
     """
 
     run_id: str
@@ -339,8 +343,8 @@ class Freed(NamedTuple):
 class Expire(msgspec.Struct, kw_only=True):
     """Fail runs whose deadline has passed: unowned and paused ones at once, owned ones if it passed ``owned_after_ms`` ago.
 
-    The event is ``run_failed`` with an ``ExecutionTimeoutError``. Owner cleared, ``turn`` raised. Outcome: ``list[str]``, their
-    ids.
+    The event is ``run_failed`` with an ``ExecutionTimeoutError``. Owner cleared, ``turn`` raised. A run with compensations is not
+    over yet: it is due, for these. Outcome: ``list[str]``, the ids of all.
     """
 
     limit: int

@@ -176,7 +176,7 @@ class BatchExecution:
         if not news:
             return []
         page = self._page
-        parents = {run_id: page.runs[run_id].status for run_id in self._parents if run_id in page.runs}
+        parents = {run_id: drafts.status_for_children(page.runs[run_id]) for run_id in self._parents if run_id in page.runs}
         register = Register(self._known, self._keys, parents)
         triggered = [register.enter(page, new) for new in news]
         for added in register.added:
@@ -288,7 +288,7 @@ class BatchExecution:
         owned_since = expire.at_ms - expire.owned_after_ms
         ids += yield from ask("late_owned", list[str], owned_since, expire.limit - len(ids))
         for run in (yield from self._drafts(ids)):
-            drafts.expire(self._page, run, expire.at_ms)
+            control.expire(self._page, run, expire.at_ms)
         return ids
 
     def _claim(self, claim: Claim) -> Plan[Claimed]:

@@ -1,8 +1,103 @@
-"""What somebody outside does to a run, whoever owns it: pause, resume, retry, amend. The rules, without a database."""
+"""What somebody outside does to a run, whoever owns it, and what its deadline does to it: the rules, without a database."""
 
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from stepwell.errors import ExecutionTimeoutError, qualified_name
 from stepwell.progress import NewEvent
-from stepwell.store.base import FAILED, OVER_FROM, PAUSED, PENDING, RUNNING, Amend, Pause, Put, Resume, Retry, Stored
-from stepwell.store.drafts import MOVED, WANT_NOTHING, WANT_PAUSE, Page, note, pause_now, put
+from stepwell.store.base import (
+    CANCELLED,
+    FAILED,
+    OVER_FROM,
+    PAUSED,
+    PENDING,
+    RUNNING,
+    Amend,
+    Cancel,
+    Cancelled,
+    Pause,
+    Put,
+    Resume,
+    Retry,
+    Stored,
+)
+from stepwell.store.drafts import (
+    MOVED,
+    UNDOING,
+    WANT_CANCEL,
+    WANT_FAIL,
+    WANT_PAUSE,
+    Draft,
+    Page,
+    finish,
+    let_go,
+    note,
+    pause_now,
+    put,
+    to_text,
+)
+
+_reason: Final = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def cancel(page: Page, request: Cancel, children: Sequence[str] = ()) -> Cancelled:
+    """End a run as cancelled, whoever owns it; one with compensations when they have run, and these ``children`` are over."""
+    run = page.runs.get(request.run_id)
+    if run is None:
+        return Cancelled("missing")
+    if run.status >= OVER_FROM:
+        return Cancelled("over")
+    if run.wanted & UNDOING:
+        return Cancelled("undoing", run.owner)
+    owner = run.owner
+    if run.undo == 0:
+        finish(page, run, CANCELLED, NewEvent("run_cancelled", "", "", request.payload, request.at_ms))
+        return Cancelled("cancelled", owner)
+    payload = to_text({**_reason(request.payload), "children": list(children)})
+    _undo(page, run, WANT_CANCEL, Put(
+        run_id=run.run_id, kind="cancel", name="", message_id="cancel", payload=payload, at_ms=request.at_ms
+    ))  # fmt: skip
+    return Cancelled("asked", owner)
+
+
+def _undo(page: Page, run: Draft, wanted: int, message: Put) -> None:
+    """Have a run's compensations run: who owns it is told, who claims it finds the message. A paused one goes on for that."""
+    # A pause that its owner has not done yet would keep the run from it.
+    run.wanted = wanted
+    run.deadline = run.waiting_for = None
+    run.changed = MOVED
+    if run.status == PAUSED:
+        run.status = RUNNING
+        run.streak = run.tries = 0
+    put(page, message)
+    page.mailed.append(run.run_id)
+
+
+def expire(page: Page, run: Draft, at_ms: int) -> bool:
+    """Fail a run whose deadline has passed. Tell whether it is over: one with compensations is taken from its owner, who has
+    not noticed, and is due.
+    """
+    kinds = [qualified_name(kind) for kind in ExecutionTimeoutError.__mro__ if issubclass(kind, BaseException)]
+    error = {
+        "type": kinds[0],
+        "message": f"execution timeout of {run.timeout_ms} ms is over",
+        "kinds": kinds,
+        "step": None,
+        "attempts": 1,
+        "traceback": None,
+    }
+    payload = to_text({"error": error})
+    if run.undo == 0:
+        finish(page, run, FAILED, NewEvent("run_failed", "", "", payload, at_ms))
+        return True
+    if run.owner is not None:
+        let_go(run, wake_at=at_ms, waiting_for=None)
+    _undo(page, run, WANT_FAIL, Put(
+        run_id=run.run_id, kind="fail", name="", message_id=f"fail/{run.attempt}", payload=payload, at_ms=at_ms
+    ))  # fmt: skip
+    return False
 
 
 def pause(page: Page, request: Pause) -> Stored:
@@ -14,8 +109,8 @@ def pause(page: Page, request: Pause) -> Stored:
         return Stored("over", run.seq)
     if run.status != PAUSED and run.owner is None:
         pause_now(page, run, request.reason, request.at_ms)
-    elif run.status != PAUSED and run.wanted == WANT_NOTHING:
-        run.wanted = WANT_PAUSE
+    elif run.status != PAUSED and not run.wanted & WANT_PAUSE:
+        run.wanted |= WANT_PAUSE
         message_id = f"pause/{run.mailbox_seq + 1}"
         put(
             page, Put(run_id=run.run_id, kind="pause", name="", message_id=message_id, payload="{}", at_ms=request.at_ms)
@@ -29,8 +124,8 @@ def resume(page: Page, request: Resume) -> Stored:
     run = page.runs.get(request.run_id)
     if run is None:
         return Stored("missing")
-    if run.wanted == WANT_PAUSE:
-        run.wanted = WANT_NOTHING
+    if run.wanted & WANT_PAUSE:
+        run.wanted &= ~WANT_PAUSE
         run.changed = MOVED
         return Stored("stored", run.seq, run.owner)
     if run.status != PAUSED:
@@ -51,6 +146,8 @@ def retry(page: Page, request: Retry) -> Stored:
         return Stored("missing")
     if run.status != FAILED:
         return Stored("not_failed", run.seq)
+    if run.wanted & UNDOING:
+        return Stored("compensated", run.seq)
     if run.seq != request.seq:
         return Stored("moved", run.seq)
     # Room for run_resumed, for one event more, and for the final one.

@@ -9,7 +9,6 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from stepwell.errors import ExecutionTimeoutError, qualified_name
 from stepwell.model import EVENT_TYPES
 from stepwell.progress import NewEvent, Outcome, Progress, Recorded, Refused
 from stepwell.store.base import (
@@ -19,8 +18,6 @@ from stepwell.store.base import (
     PAUSED,
     PENDING,
     RUNNING,
-    Cancel,
-    Cancelled,
     Emit,
     HookRow,
     Put,
@@ -28,8 +25,11 @@ from stepwell.store.base import (
     Stored,
 )
 
-WANT_NOTHING: Final = 0
+WANT_CANCEL: Final = 1
 WANT_PAUSE: Final = 2
+WANT_FAIL: Final = 4
+UNDOING: Final = WANT_CANCEL | WANT_FAIL
+"""What becomes of the run is decided, and its compensations are to run before."""
 ASKED: Final = "somebody asked for it"
 
 UNTOUCHED: Final = 0
@@ -159,6 +159,14 @@ def record(page: Page, progress: Progress) -> Outcome:
 
     for event in progress.events:
         page.append(run, event)
+    if progress.undoing is not None and not run.wanted & UNDOING:
+        page.append(run, progress.undoing)
+        run.wanted |= WANT_FAIL
+        run.deadline = None
+        run.changed = MOVED
+        begins = True
+    else:
+        begins = progress.undoing is None
     if progress.consumed:
         run.mailbox_consumed = progress.mailbox_consumed
         run.changed = MOVED
@@ -176,31 +184,42 @@ def record(page: Page, progress: Progress) -> Outcome:
         page.waits.append((target, run.run_id))
 
     suspend, final, quiet = progress.suspend, progress.final, progress.quiet
-    is_quiet = run.mailbox_seq == run.mailbox_consumed and run.wanted == 0
+    is_quiet = run.mailbox_seq == run.mailbox_consumed and not run.wanted & WANT_PAUSE
     if quiet and is_quiet:
         for event in quiet:
             page.append(run, event)
+    ends = final is None or _may_end(run, final.status)
     if final is not None:
-        _finish(page, run, final.status, final.event)
+        if ends:
+            finish(page, run, final.status, final.event)
     elif suspend is not None and (is_quiet or progress.misfit):
-        _let_go(run, wake_at=suspend.wake_at_ms, waiting_for=suspend.text)
+        let_go(run, wake_at=suspend.wake_at_ms, waiting_for=suspend.text)
     elif progress.release:
-        _let_go(run, wake_at=page.now_ms, waiting_for=None)
+        let_go(run, wake_at=page.now_ms, waiting_for=None)
     elif progress.waiting is not None:
         run.waiting_for = progress.waiting.text
         run.changed = run.changed or ADVANCED
-    elif progress.events or (quiet and is_quiet):
+    elif progress.events or progress.undoing or (quiet and is_quiet):
         run.waiting_for = None
-    if run.wanted == WANT_PAUSE and run.owner is None and run.status == RUNNING:
+    if run.wanted & WANT_PAUSE and run.owner is None and run.status == RUNNING:
         pause_now(page, run, ASKED, page.now_ms)
-    return Recorded(run.seq, run.mailbox_seq, is_quiet or progress.misfit or not (quiet or suspend))
+    return Recorded(run.seq, run.mailbox_seq, ends and begins and (is_quiet or progress.misfit or not (quiet or suspend)))
+
+
+def _may_end(run: Draft, status: int) -> bool:
+    """Tell whether a run may end so: an owner who has not heard yet that it is to be undone must hear of it first."""
+    if run.wanted & WANT_CANCEL:
+        return status == CANCELLED
+    return status == FAILED or not run.wanted & WANT_FAIL
 
 
 def _refusal(page: Page, run: Draft, progress: Progress) -> Refused | None:
     if run.owner != page.node_id or run.turn != progress.turn or run.status != RUNNING:
         return Refused("guard", run.seq)
-    # Event number max_events is always a final one: a progress without a final leaves room for it.
-    if run.seq + len(progress.events) + len(progress.quiet) + 1 > run.max_events:
+    # Event number max_events is always a final one: a progress without a final leaves room for it. What compensations record
+    # does not count, so a run that is being undone may be past it.
+    counted = len(progress.events) - progress.beyond + len(progress.quiet)
+    if counted and run.seq + counted + 1 > run.max_events:
         return Refused("limit", run.seq)
     expected = run.mailbox_consumed
     for mailbox_seq, message_id in progress.consumed:
@@ -218,7 +237,7 @@ def put(page: Page, message: Put) -> Stored:
     key = (message.run_id, message.kind, message.message_id)
     if key in page.known_messages:
         return Stored("duplicate", page.known_messages[key], run.owner)
-    if run.status >= OVER_FROM:
+    if run.status >= OVER_FROM or (message.kind == "signal" and run.wanted & UNDOING):
         return Stored("over", run.mailbox_seq)
     if message.kind == "signal" and run.mailbox_seq - run.mailbox_consumed >= page.messages_max:
         return Stored("full", run.mailbox_seq, run.owner)
@@ -252,21 +271,14 @@ def emit(page: Page, event: Emit) -> Stored:
     return Stored("stored", run.seq, run.owner)
 
 
+def status_for_children(run: Draft) -> int:
+    """Return the status of a run as a new child of it sees it: one that is being cancelled has none any more."""
+    return CANCELLED if run.wanted & WANT_CANCEL else run.status
+
+
 def is_from_outside(event_type: str) -> bool:
     """Tell an event that a user emitted from one of a step whose name only looks like it."""
     return event_type not in EVENT_TYPES
-
-
-def cancel(page: Page, request: Cancel) -> Cancelled:
-    """End a run as cancelled, whoever owns it."""
-    run = page.runs.get(request.run_id)
-    if run is None:
-        return Cancelled("missing")
-    if run.status >= OVER_FROM:
-        return Cancelled("over")
-    owner = run.owner
-    _finish(page, run, CANCELLED, NewEvent("run_cancelled", "", "", request.payload, request.at_ms))
-    return Cancelled("cancelled", owner)
 
 
 def take(page: Page, run: Draft, at_ms: int) -> None:
@@ -277,7 +289,7 @@ def take(page: Page, run: Draft, at_ms: int) -> None:
     # From here on it executes: a node that dies before it has recorded anything more counts as an interruption.
     run.waiting_for = None
     run.changed = MOVED
-    if run.timeout_ms is not None and run.deadline is None:
+    if run.timeout_ms is not None and run.deadline is None and not run.wanted & UNDOING:
         run.deadline = at_ms + run.timeout_ms
     if run.status == PENDING:
         run.status = RUNNING
@@ -300,7 +312,7 @@ def free(page: Page, run: Draft, *, pause_at: int, at_ms: int) -> bool:
     if is_executing:
         run.interruptions += 1
         run.streak += 1
-    if run.wanted == WANT_PAUSE:
+    if run.wanted & WANT_PAUSE:
         pause_now(page, run, ASKED, at_ms)
         return False
     return is_executing and run.streak >= pause_at
@@ -308,38 +320,27 @@ def free(page: Page, run: Draft, *, pause_at: int, at_ms: int) -> bool:
 
 def pause_now(page: Page, run: Draft, reason: str, at_ms: int) -> None:
     """Pause a run that nobody owns, until somebody resumes it."""
-    run.wanted = WANT_NOTHING
-    note(page, run, NewEvent("run_paused", "", "", _json({"reason": reason}), at_ms))
+    run.wanted &= ~WANT_PAUSE
+    note(page, run, NewEvent("run_paused", "", "", to_text({"reason": reason}), at_ms))
     run.status = PAUSED
     run.wake_at = None
-    run.waiting_for = _json({"kind": "paused", "name": reason})
+    run.waiting_for = to_text({"kind": "paused", "name": reason})
     run.changed = MOVED
 
 
-def expire(page: Page, run: Draft, at_ms: int) -> None:
-    """Fail a run whose deadline has passed."""
-    kinds = [qualified_name(kind) for kind in ExecutionTimeoutError.__mro__ if issubclass(kind, BaseException)]
-    error = {
-        "type": kinds[0],
-        "message": f"execution timeout of {run.timeout_ms} ms is over",
-        "kinds": kinds,
-        "step": None,
-        "attempts": 1,
-        "traceback": None,
-    }
-    _finish(page, run, FAILED, NewEvent("run_failed", "", "", _json({"error": error}), at_ms))
-
-
-def _finish(page: Page, run: Draft, status: int, event: NewEvent) -> None:
+def finish(page: Page, run: Draft, status: int, event: NewEvent) -> None:
+    """End a run."""
     page.append(run, event)
     page.ended[run.run_id] = event
-    _let_go(run, wake_at=None, waiting_for=None)
+    let_go(run, wake_at=None, waiting_for=None)
     run.status = status
     run.completed_at = event.at_ms
     run.deadline = None
+    run.wanted &= UNDOING  # kept: it tells that compensations have run
 
 
-def _let_go(run: Draft, *, wake_at: int | None, waiting_for: str | None) -> None:
+def let_go(run: Draft, *, wake_at: int | None, waiting_for: str | None) -> None:
+    """Take a run from its owner."""
     run.owner = None
     run.turn += 1
     run.wake_at = wake_at
@@ -354,5 +355,6 @@ def note(page: Page, run: Draft, event: NewEvent) -> None:
         page.append(run, event)
 
 
-def _json(value: object) -> str:
+def to_text(value: object) -> str:
+    """Return a value as JSON."""
     return _to_json.encode(value).decode()

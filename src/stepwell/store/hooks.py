@@ -2,7 +2,7 @@
 
 from stepwell.progress import NewEvent
 from stepwell.store.base import OVER_FROM, PENDING, AnswerHook, Hooked, HookRow, MakeHook, Put
-from stepwell.store.drafts import Page, put
+from stepwell.store.drafts import UNDOING, Page, put
 
 
 def make(page: Page, request: MakeHook) -> Hooked:
@@ -36,7 +36,7 @@ def answer(page: Page, request: AnswerHook) -> Hooked:
         return Hooked("missing", None)
     if known.answer_id is not None:
         return Hooked("answered" if known.answer_id != request.answer_id else "stored", known)
-    if run.status >= OVER_FROM:
+    if run.status >= OVER_FROM or run.wanted & UNDOING:
         return Hooked("over", known)
     if known.expires is not None and known.expires <= request.at_ms:
         return Hooked("expired", known)

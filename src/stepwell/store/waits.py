@@ -3,8 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import msgspec
+
 from stepwell.model import STATUSES
-from stepwell.store import drafts
+from stepwell.store import control, drafts
 from stepwell.store.base import OVER_FROM, Cancel, Cancelled, Put
 from stepwell.store.drafts import Draft, Page
 from stepwell.store.plans import Plan, Table, Write, ask, change, to_json
@@ -41,17 +43,26 @@ class Waits:
 
     def cancel(self, request: Cancel) -> Plan[Cancelled]:
         """End a run as cancelled, and the children that it waits for, and theirs."""
-        outcome = drafts.cancel(self._page, request)
-        parents = [request.run_id] if outcome.reason == "cancelled" and request.children else []
+        outcome: Cancelled | None = None
+        parents = [request.run_id]
         while parents:
-            children = yield from ask("find_awaited_children", list[str], to_json(parents))
-            yield from self._read(children)
-            parents = list[str]()
-            for child in children:
-                along = Cancel(run_id=child, reason=request.reason, payload=request.payload, at_ms=request.at_ms)
-                if drafts.cancel(self._page, along).reason == "cancelled":
-                    parents.append(child)
-                    self._page.ended_besides.append(child)
+            children: dict[str, list[str]] = {}
+            if outcome is not None or request.children:
+                for parent, child in (yield from ask("find_awaited_children", list[tuple[str, str]], to_json(parents))):
+                    children.setdefault(parent, []).append(child)
+                yield from self._read([child for some in children.values() for child in some])
+            found = list[str]()
+            for parent in parents:
+                one = request if outcome is None else msgspec.structs.replace(request, run_id=parent)
+                done = control.cancel(self._page, one, children.get(parent, ()))
+                if done.reason in ("cancelled", "asked"):
+                    found += children.get(parent, ())
+                if outcome is None:
+                    outcome = done
+                elif done.reason == "cancelled":
+                    self._page.ended_besides.append(parent)
+            parents = found
+        assert outcome is not None
         return outcome
 
     def tell(self) -> Plan[None]:

@@ -35,6 +35,7 @@ class Runner:
         self.payload_bytes_max = settings.payload_bytes_max
         self.keep_ms = settings.keep_ms
         self.shown_ms = settings.waiting_shown_ms
+        self.grace_ms = settings.cancel_grace_ms
         self.threads: Executor = ThreadPoolExecutor(settings.threads_max, thread_name_prefix="stepwell-step")
         self.depth_max = settings.depth_max
         self.now_ms: Callable[[], int] = engine.now_ms
