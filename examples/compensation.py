@@ -42,7 +42,7 @@ async def main():
         try:
             await client.workflow.result(run)
         except RunCancelled as cancelled:
-            print(cancelled)
+            print(cancelled.run.status, cancelled.reason)
 
 
 if __name__ == "__main__":

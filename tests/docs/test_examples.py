@@ -33,6 +33,18 @@ PRINTED = {
         failed stepwell.errors.MaxEventsError
         failed stepwell.errors.ExecutionTimeoutError
     """,
+    "compensation": """
+        booked a flight
+        booked a hotel
+        gave back a hotel
+        gave back a flight
+        LookupError: there are no cars there (in step 'book')
+        booked a train
+        booked a tent
+        gave back a tent
+        gave back a train
+        cancelled it rains
+    """,
     "custom_run_id": """
         custom-run-id-123
         made by the second trigger: False
