@@ -7,21 +7,25 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from stepwell.clock import Clock
 from stepwell.engine.api import Engine
 from stepwell.errors import ValidationError
-from stepwell.settings import Settings, url_from_environment
+from stepwell.settings import Settings, api_key_from_environment, url_from_environment
 
 DEFAULT_URL: Final = "sqlite:///.stepwell/stepwell.db"
-_FORMS: Final = "sqlite:///relative.db, sqlite:////absolute.db, memory://"
+_FORMS: Final = "sqlite:///relative.db, sqlite:////absolute.db, memory://, http://host:port, https://host"
 
 
-def connect(url: str | None, *, clock: Clock | None = None, settings: Settings | None = None) -> Engine:
+def connect(
+    url: str | None, *, api_key: str | None = None, clock: Clock | None = None, settings: Settings | None = None
+) -> Engine:
     """Return the engine that a URL names, not opened yet.
 
     Args:
-        url: ``sqlite:///app.db`` (relative), ``sqlite:////var/app.db`` (absolute), ``sqlite:///C:/app.db``, ``memory://``.
-            None: ``STEPWELL_URL``, or else ``sqlite:///.stepwell/stepwell.db``.
+        url: ``sqlite:///app.db`` (relative), ``sqlite:////var/app.db`` (absolute), ``sqlite:///C:/app.db``, ``memory://``,
+            ``http://127.0.0.1:7331`` (a server). None: ``STEPWELL_URL``, or else ``sqlite:///.stepwell/stepwell.db``.
+
+        api_key: For servers. None: ``STEPWELL_API_KEY``.
 
     Raises:
-        ValidationError: It is none of these. ``field`` is ``url``.
+        ValidationError: It is none of these, or needs an extra that is not installed. ``field`` is ``url``.
     """
     text, parts = _split(url)
     clock = clock or Clock()
@@ -30,6 +34,8 @@ def connect(url: str | None, *, clock: Clock | None = None, settings: Settings |
         return _embedded(None, clock, settings)
     if parts.scheme == "sqlite":
         return _embedded(_path(text, parts.path, parts.netloc), clock, settings)
+    if parts.scheme in {"http", "https"}:
+        return _remote(text, parts, api_key, clock, settings)
     shown = f"{parts.scheme}://..." if parts.scheme else repr(text[:80])
     raise ValidationError(f"url must be one of {_FORMS}; not {shown}", field="url")
 
@@ -43,6 +49,17 @@ def _embedded(path: Path | None, clock: Clock, settings: Settings) -> Engine:
     tokens = HookTokens(None if path is None else path.with_name(f"{path.name}.hookkey"))
     store = SqliteStore(path, clock=clock, settings=settings)
     return EmbeddedEngine(store, clock=clock, settings=settings, hook_tokens=tokens)
+
+
+def _remote(text: str, parts: SplitResult, api_key: str | None, clock: Clock, settings: Settings) -> Engine:
+    if not parts.hostname or parts.query or parts.fragment or parts.username or parts.password:
+        raise ValidationError("url of a server must be http://host:port; the key goes into api_key", field="url")
+    try:
+        from stepwell.remote.engine import RemoteEngine
+    except ModuleNotFoundError as error:
+        what = f"url: a server needs the extra `remote`, which is not installed ({error.name}): pip install 'stepwell[remote]'"
+        raise ValidationError(what, field="url") from None
+    return RemoteEngine(text, api_key=api_key or api_key_from_environment(), clock=clock, settings=settings)
 
 
 def find_file(url: str | None) -> Path | None:

@@ -20,9 +20,9 @@ class AsyncClient:
     """A connection to where runs live. It belongs to the process and the event loop that opened it.
 
     Args:
-        url: ``sqlite:///app.db``, ``sqlite:////var/app.db``, ``memory://``. None: ``STEPWELL_URL``, or else the file
-            ``.stepwell/stepwell.db`` below the working folder.
-        api_key: For servers.
+        url: ``sqlite:///app.db``, ``sqlite:////var/app.db``, ``memory://``, ``http://127.0.0.1:7331``. None:
+            ``STEPWELL_URL``, or else the file ``.stepwell/stepwell.db`` below the working folder.
+        api_key: For servers; ``STEPWELL_API_KEY`` if not given.
         clock: For tests: a clock that they move.
         settings: How the embedded node behaves; from the environment if not given.
 
@@ -34,8 +34,7 @@ class AsyncClient:
         self, url: str | None = None, *, api_key: str | None = None, clock: Clock | None = None, settings: Settings | None = None
     ) -> None:
         self.workflow = AsyncWorkflows(self)
-        self._engine = connect(url, clock=clock, settings=settings)
-        self._api_key = api_key
+        self._engine = connect(url, api_key=api_key, clock=clock, settings=settings)
         self._opening: asyncio.Task[None] | None = None
         self._is_closed = False
 

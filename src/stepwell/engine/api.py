@@ -113,6 +113,10 @@ class Session(Protocol):
         """Whether the lease under which runs are held certainly is not over: asked before each body."""
         ...
 
+    def lease_left_ms(self) -> int:
+        """How long that lease certainly holds from now on; below zero, it may be over."""
+        ...
+
     async def until_may_start(self) -> None:
         """Renew the lease. Returns when it holds; never, if it cannot be had: the runs are interrupted then."""
         ...

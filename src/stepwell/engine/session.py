@@ -99,6 +99,10 @@ class LocalSession:
         """See ``Session.may_start``."""
         return self._store.lease_until_boot_ms - self._boot_ms() > _MARGIN_MS
 
+    def lease_left_ms(self) -> int:
+        """See ``Session.lease_left_ms``."""
+        return self._store.lease_until_boot_ms - self._boot_ms()
+
     async def until_may_start(self) -> None:
         """See ``Session.until_may_start``."""
         while not self.may_start():
@@ -115,8 +119,8 @@ class LocalSession:
         for held in left:
             held.interrupt("closed")
         try:
-            for held in left:
-                await self._home.hand_back(held.run_id, held.turn)
+            # At once, so that they share a commit.
+            await asyncio.gather(*(self._home.hand_back(held.run_id, held.turn) for held in left))
         finally:
             self._home.ended(self)
         await asyncio.sleep(0)

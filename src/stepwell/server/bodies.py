@@ -99,8 +99,22 @@ class HookBody(_Body):
     payload: Any = None
     key: Name | None = None
     """The same run, name, action and key give the same hook."""
+    hook_id: Annotated[str, Meta(pattern=r"^[0-9a-f]{24}$")] | None = None
+    """Instead of a key, for clients that derive it themselves: the same run and id give the same hook."""
     expires: Span | None = None
     """Seven days if not given."""
+
+
+class ForkBody(_Body):
+    """A run to be made that shares the history of another up to an event."""
+
+    run_id: RunId | None = None
+    """Drawn if it is not given."""
+    from_event: Annotated[int, Meta(ge=1, le=2**53)] | None = None
+    """The last event that is shared; all that can be shared if it is not given."""
+    input: Any = msgspec.UNSET
+    """As the source has it, if it is not given."""
+    version: Name | None = None
 
 
 class StepResultBody(_Body):
@@ -192,6 +206,12 @@ class Accepted(_Shown):
     run_id: str
     name: str
     signal_id: str
+
+
+class Problems(_Shown):
+    """What is wrong with the store, a sentence each."""
+
+    problems: list[str]
 
 
 class Definition(_Shown):

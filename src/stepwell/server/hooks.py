@@ -21,7 +21,8 @@ async def create(request: Request) -> Answer:
     await request.world.must_see(request.identity, body.run_id)
     expires_ms = EXPIRES_MS if body.expires is None else parse_ms(body.expires, bare="specification", field="expires")
     text = request.text(body.payload, "payload")
-    hook_id = hook_id_outside(check_name(body.name, "name"), check_name(body.action, "action"), body.key)
+    derived = hook_id_outside(check_name(body.name, "name"), check_name(body.action, "action"), body.key)
+    hook_id = derived if body.hook_id is None else body.hook_id
     made = await engine.create_hook(body.run_id, hook_id, body.name, body.action, text, expires_ms)
     return answer(_addressed(request, made.hook), 201 if made.created else 200)
 

@@ -4,7 +4,7 @@ import asyncio
 
 from stepwell.errors import StepwellError
 from stepwell.server.answers import Answer, answer
-from stepwell.server.bodies import Definition, Health, NoQuery
+from stepwell.server.bodies import Definition, Health, NoQuery, Problems
 from stepwell.server.requests import Request
 
 
@@ -12,6 +12,12 @@ async def stats(request: Request) -> Answer:
     """Count."""
     request.query(NoQuery)
     return answer(await request.world.engine.stats())
+
+
+async def check(request: Request) -> Answer:
+    """Verify every invariant of the store."""
+    request.query(NoQuery)
+    return answer(Problems(problems=await request.world.engine.check()))
 
 
 async def workers(request: Request) -> Answer:

@@ -120,7 +120,7 @@ def problem_of(error: StepwellError) -> Problem:
         case ConflictError():
             hook = error.hook
             if hook is not None and hook.state != "executed":
-                return Problem(410, HookExpired.code, text)
+                return Problem(410, error.code, text, hook=hook)
             return Problem(409, error.code, text, hook=hook)
         case AuthenticationError():
             return Problem(401, error.code, text, headers={"www-authenticate": 'Bearer realm="stepwell"'})

@@ -4,10 +4,12 @@ import asyncio
 import re
 from typing import Any, Final
 
+import msgspec
+
 from stepwell.checks import check_name
-from stepwell.client.requests import run_filter, signal_request, trigger_request
+from stepwell.client.requests import new_id, run_filter, signal_request, trigger_request
 from stepwell.durations import Duration, parse_ms
-from stepwell.engine.api import TriggerRequest
+from stepwell.engine.api import ForkRequest, TriggerRequest
 from stepwell.errors import NotFoundError, PermissionDeniedError, StepwellError, ValidationError
 from stepwell.model import Run
 from stepwell.server.answers import Answer, answer
@@ -15,6 +17,7 @@ from stepwell.server.bodies import (
     BatchBody,
     BatchItem,
     CancelQuery,
+    ForkBody,
     ListQuery,
     NoQuery,
     PageQuery,
@@ -214,3 +217,17 @@ async def set_step_result(request: Request) -> Answer:
     engine = request.world.engine
     text = request.text(body.value, "value")
     return answer(await engine.set_step_result(run_id, request.parts["stepId"], text, check_name(body.reason, "reason")))
+
+
+async def fork(request: Request) -> Answer:
+    """Make a run that shares the history of another up to an event."""
+    request.query(NoQuery)
+    run_id = request.parts["runId"]
+    body = await request.body(ForkBody)
+    await request.world.must_see(request.identity, run_id)
+    wanted = ForkRequest(
+        run_id=body.run_id or new_id(), from_event=body.from_event, version=body.version,
+        input=None if body.input is msgspec.UNSET else request.text(body.input, "input"),
+    )  # fmt: skip
+    run = await request.world.engine.fork(run_id, wanted)
+    return answer(run, *_made(run))

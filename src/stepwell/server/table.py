@@ -13,7 +13,7 @@ import msgspec
 
 from stepwell.engine.api import WorkerInfo
 from stepwell.model import Event, Hook, Run, Stats
-from stepwell.server import bodies, events, hooks, look, runs
+from stepwell.server import bodies, events, hooks, look, runs, workers
 from stepwell.server.answers import Answer
 from stepwell.server.keys import Scope
 from stepwell.server.requests import Request
@@ -105,6 +105,11 @@ ROUTES: Final[tuple[Route, ...]] = (
         problems=_NO_RUN | _OVER,
     ),
     Route(
+        "POST", f"{_BASE}/runs/{{runId}}/fork", "forkRun", "operate", runs.fork,
+        summary="Make a run that shares the history of another up to an event", body=bodies.ForkBody,
+        answers={201: Run, 200: Run}, problems=_NO_RUN | _OVER,
+    ),
+    Route(
         "PUT", f"{_BASE}/runs/{{runId}}/steps/{{stepId}}", "setStepResult", "operate", runs.set_step_result,
         summary="Record the result of a step of a paused run by hand", body=bodies.StepResultBody, answers={200: Run},
         problems=_NO_RUN | _OVER,
@@ -133,6 +138,10 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(
         "GET", f"{_BASE}/stats", "getStats", "read", look.stats,
         summary="Count runs by status", answers={200: Stats},
+    ),
+    Route(
+        "GET", f"{_BASE}/check", "checkStore", "admin", look.check,
+        summary="Verify the store", answers={200: bodies.Problems},
     ),
     Route(
         "GET", f"{_BASE}/definitions", "listDefinitions", "read", look.definitions,
@@ -175,7 +184,9 @@ class SocketRoute:
     summary: str
 
 
-SOCKETS: Final[tuple[SocketRoute, ...]] = ()
+SOCKETS: Final[tuple[SocketRoute, ...]] = (
+    SocketRoute(path=f"{_BASE}/worker", access="worker", handler=workers.work, summary="Execute runs: the worker protocol"),
+)
 
 
 class Router:

@@ -5,10 +5,12 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping
 
+from stepwell.clock import Clock
 from stepwell.engine.api import Engine
 from stepwell.errors import NotFoundError, RateLimitedError
 from stepwell.model import Run
 from stepwell.server.answers import Answer
+from stepwell.server.gateway import Gateway
 from stepwell.server.keys import Identity, Keys
 from stepwell.settings import ServerSettings
 
@@ -22,6 +24,7 @@ class World:
         self.keys = keys
         self.pages = pages
         """What is served as it is, by path: a path is a key into this, never joined to a folder. Made when first asked for."""
+        self.gateway = Gateway(engine, clock=Clock())
         self.stopping = asyncio.Event()
         """Set when the server is asked to stop: streams and long-polls end."""
         self._waits: Counter[str] = Counter()
