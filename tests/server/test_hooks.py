@@ -79,7 +79,7 @@ async def test_of_two_answers_at_once_one_stands_and_both_are_told_which(http: H
 
 async def test_the_hook_of_a_run_that_is_over_is_gone_and_one_that_never_was_is_not_found(http: Http, hook: dict[str, str]):
     await http("DELETE", f"{RUNS}/r", status=202)  # trap 21
-    assert (await http("POST", f"{HOOKS}/{hook['token']}", True, status=410))["code"] == "hook_expired"
+    assert (await http("POST", f"{HOOKS}/{hook['token']}", True, status=410))["code"] == "conflict"
     await http("GET", f"{HOOKS}/{hook['token']}", status=410)
     for token in (
         "swh.x",
