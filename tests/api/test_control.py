@@ -5,7 +5,17 @@ from typing import Any
 
 import pytest
 
-from stepwell import AsyncClient, ConflictError, Context, NotFoundError, StepFailed, ValidationError, step, workflow
+from stepwell import (
+    AsyncClient,
+    ConflictError,
+    Context,
+    NotFoundError,
+    SignalTimeout,
+    StepFailed,
+    ValidationError,
+    step,
+    workflow,
+)
 from tests.api.tools import events_of, ran, seen, types_of, waits_for
 
 
@@ -38,6 +48,18 @@ async def _body(name: str) -> str:
 async def gated(ctx: Context) -> list[int]:
     first = await step("first", lambda: _gates[ctx.run_id].pass_through(1))()
     return [first, await step("second", lambda: 2)()]
+
+
+@workflow("controlled-failing-gate")
+async def failing_gate(ctx: Context) -> int:
+    await step("gate", lambda: _gates[ctx.run_id].pass_through(1))()
+    if ctx.attempt == 1:
+        raise ValueError("at the first attempt")
+    try:
+        await ctx.wait_for_signal("never", timeout="0.01s")
+    except SignalTimeout:
+        return 1
+    return 0
 
 
 @workflow("controlled-signals")
@@ -202,6 +224,36 @@ async def test_a_retry_of_a_parent_retries_the_child_whose_failure_was_its_own(c
         await client.workflow.retry(kid.run_id)
     with pytest.raises(NotFoundError, match="no parent"):
         await client.workflow.get_parent_run("parent")
+
+
+@workflow("retried-parent-of-a-full-child")
+async def parent_of_full(ctx: Context) -> Any:
+    return await ctx.run_child(child, "kid", max_events=5)
+
+
+async def test_a_retried_parent_hears_again_of_a_child_that_cannot_be_retried(client: AsyncClient):
+    # promise 13
+    _failing.add("kid")
+    async with client.worker(child, parent_of_full):
+        await ran(client, parent_of_full, run_id="parent")
+        (kid,) = await client.workflow.get_child_runs("parent")
+        await client.workflow.retry("parent")
+        again = await client.workflow.wait("parent", 30)
+        assert (again.status, again.attempt) == ("failed", 2)
+        assert (await client.workflow.get_run(kid.run_id)).attempt == 1
+
+
+async def test_a_pause_that_a_failure_came_before_is_forgotten_when_the_run_is_retried(client: AsyncClient):
+    gate = _gates["gated"] = _Gate()
+    async with client.worker(failing_gate):
+        await client.workflow.trigger(failing_gate, run_id="gated")
+        await gate.reached.wait()
+        await client.workflow.pause("gated")
+        await seen(client, "gated", "run_started")
+        gate.opened.set()
+        assert (await client.workflow.wait("gated", 30)).status == "failed"
+        await client.workflow.retry("gated")
+        assert await client.workflow.result("gated", 30) == 1
 
 
 async def test_a_parent_that_is_over_keeps_its_failed_child_from_being_retried(client: AsyncClient):

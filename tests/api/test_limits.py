@@ -9,6 +9,7 @@ import pytest
 from stepwell import AsyncClient, ConflictError, Context, RunFailed, Settings, StepFailed, step, workflow
 from tests.api.tools import events_of, executed, ran, seen, types_of, until, waits_for
 from tests.clients import PATIENCE_S
+from tests.moved import MovedClock
 
 calls: list[int] = []
 
@@ -291,3 +292,37 @@ async def test_a_run_that_is_in_time_is_left_alone(client: AsyncClient):
     run = await executed(client, steps, 3, execution_timeout="1h")
     assert (run.status, run.execution_timeout) == ("completed", 3_600_000)
     assert await events_of(client, run.run_id, "run_failed") == []
+
+
+@workflow("limits-unnoticed", execution_timeout=10_000)
+async def unnoticed(ctx: Context) -> None:
+    await step("first", lambda: _late.pass_through())()
+    await step("second", body)()
+
+
+class _Late:
+    """A body that takes as long as a test wants."""
+
+    def __init__(self) -> None:
+        self.begun, self.may_end = asyncio.Event(), asyncio.Event()
+
+    async def pass_through(self) -> None:
+        self.begun.set()
+        await self.may_end.wait()
+
+
+_late = _Late()
+
+
+async def test_no_body_begins_after_the_deadline_even_if_nobody_has_noticed_it():
+    # promise 2: others may have failed the run, and retried it, by then.
+    clock = MovedClock()
+    async with AsyncClient("memory://", clock=clock) as client, client.worker(unnoticed):
+        run = await client.workflow.trigger(unnoticed)
+        await _late.begun.wait()
+        clock.leap(10_000)
+        _late.may_end.set()
+        over = await client.workflow.wait(run.run_id, PATIENCE_S)
+    assert over.status == "failed"
+    assert "timeout" in (over.error or "")
+    assert calls == []

@@ -49,7 +49,7 @@ def main() -> int:
     parser.add_argument("what", choices=["clean", "bad"])
     parser.add_argument("--long", action="store_true", help="larger scopes as well: minutes")
     parser.add_argument("names", nargs="*", help="of scopes or rules (all)")
-    asked = parser.parse_args()
+    asked = parser.parse_intermixed_args()
     is_good = True
     if asked.what == "clean":
         scopes = {**SHORT, **({f"{name} (long)": scope for name, scope in LONG.items()} if asked.long else {})}

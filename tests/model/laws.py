@@ -16,6 +16,8 @@ def check_change(program: Program, why: str, before: Row, after: Row) -> None:
         raise Broken(f"over: {why} changed a run that is {before.status}")
     if before.status == PAUSED and why not in MOVES_PAUSED and (after.status, after.events) != (before.status, before.events):
         raise Broken(f"paused: {why} moved a paused run")
+    if after.is_over and after.wanted == "pause":
+        raise Broken("over: a run that has ended is still to be paused, should somebody retry it")
     if after.status == PAUSED and after.owner is not None:
         raise Broken("paused: a paused run has an owner")
     if before.hook not in ("", "open") and after.hook != before.hook:

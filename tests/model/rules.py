@@ -59,6 +59,8 @@ class Rules:
     """A deadline of a run with compensations goes by way of an owner."""
     body_minds_deadline: bool = True
     """No body begins once the deadline that its owner knows of has passed, whatever has become of the run since."""
+    end_forgets_pause: bool = True
+    """A pause that a run's end has come before is forgotten, also when the run is retried."""
     pause_minds_cancel: bool = True
     """A run that is being cancelled is not paused."""
 

@@ -126,7 +126,7 @@ class Batch:
         if end == COMPLETED and row.wanted == "cancel":
             raise Broken("cancel: acknowledged, and the run completed all the same")
         if end:
-            row = _ended(row, end)
+            row = self._ended(row, end)
         elif record.then == "release":
             row = self._let_go(row, is_due=True)
         self._set("record", record.run, row)
@@ -157,6 +157,11 @@ class Batch:
         row = row._replace(owner=None, turn=row.turn + 1, is_due=is_due)
         return _paused(row) if row.wanted == "pause" and self._rules.pause_at_letting_go else row
 
+    def _ended(self, row: Row, status: str) -> Row:
+        wanted = "" if self._rules.end_forgets_pause or row.wanted != "pause" else "pause"
+        deadline = "spent" if row.deadline else ""
+        return row._replace(status=status, owner=None, turn=row.turn + 1, is_due=False, wanted=wanted, deadline=deadline)
+
     def free(self, run: int) -> None:
         """Take a run from a dead owner."""
         self._set("free", run, self._let_go(self.rows[run], is_due=self._rules.free_makes_due))
@@ -166,7 +171,7 @@ class Batch:
         row = self.rows[run]
         if row.undo == 0 or not self._rules.deadline_minds_undo:
             row = row._replace(events=(*row.events, FAILED))
-            self._set("deadline", run, _ended(row, FAILED))
+            self._set("deadline", run, self._ended(row, FAILED))
         elif row.wanted in ("cancel", "fail") or end_in_sight(row.events):
             self._set("deadline", run, row._replace(deadline="spent"))
         else:
@@ -224,7 +229,7 @@ class Batch:
                 row = row._replace(status=RUNNING, is_due=True)
             self._set("cancel", run, row)
         else:
-            self._set("cancel", run, _ended(row._replace(events=(*row.events, CANCELLED)), CANCELLED))
+            self._set("cancel", run, self._ended(row._replace(events=(*row.events, CANCELLED)), CANCELLED))
         if run == 0 and len(self.rows) > 1 and self.rows[OTHER].is_awaited:
             self._cancel(OTHER, self.rows[OTHER], word)
         return "done"
@@ -259,7 +264,7 @@ class Batch:
             return "parent over"
         self._set(
             "retry", run, row._replace(
-                status=RUNNING, owner=None, turn=row.turn + 1, attempt=row.attempt + 1, is_due=True, wanted="", deadline="",
+                status=RUNNING, owner=None, turn=row.turn + 1, attempt=row.attempt + 1, is_due=True, deadline="",
                 events=(*row.events, "retried"),
             ),
         )  # fmt: skip
@@ -282,12 +287,6 @@ class Batch:
         undo = len(outstanding(self._programs[OTHER], copied)) if self._rules.fork_counts_undo else 0
         self._set("fork", OTHER, Row(status=RUNNING, is_due=True, is_started=True, events=copied, undo=undo))
         return "done"
-
-
-def _ended(row: Row, status: str) -> Row:
-    return row._replace(
-        status=status, owner=None, turn=row.turn + 1, is_due=False, wanted="", deadline="spent" if row.deadline else ""
-    )  # fmt: skip
 
 
 def _paused(row: Row) -> Row:

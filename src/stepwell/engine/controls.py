@@ -10,7 +10,7 @@ from stepwell.errors import ConflictError, NotFoundError
 from stepwell.execution.failures import recorded_origins
 from stepwell.model import Run
 from stepwell.progress import NewEvent, StoredEvent
-from stepwell.store.base import FAILED, OVER_FROM, Amend, Cancel, Cancelled, Operation, Pause, Resume, Retry, Stored
+from stepwell.store.base import FAILED, OVER_FROM, Amend, Cancel, Cancelled, Operation, Pause, Resume, Retry, RunRow, Stored
 
 _OUTCOMES: Final = {"step_completed", "step_failed", "step_interrupted"}
 _RUN: Final = "run:"
@@ -84,27 +84,31 @@ class Controls(Reading):
             )
         if row.parent_run_id is not None and await self._is_over(row.parent_run_id):
             raise ConflictError(f"run {run_id!r} cannot be retried: its parent {row.parent_run_id!r} is over")
-        events = await self._stored_events(run_id)
-        voided, runs = voided_by(events, recorded_origins(stored.final.payload))
-        payload = codec.encode({"attempt": row.attempt + 1, "voided": voided, "runs": runs}, field="payload")
-        done = await self._asked(run_id, Retry(run_id=run_id, seq=row.seq, payload=payload, at_ms=self.store.now_ms()))
+        done = await self._asked(run_id, await self._retry_of(row, stored.final.payload, {run_id}))
         if done.reason == "compensated":
             raise ConflictError(f"run {run_id!r} cannot be retried: its compensations have run; fork it instead")
         if done.reason == "limit":
             raise ConflictError(f"run {run_id!r} cannot be retried: its history has reached max_events ({row.max_events})")
         if done.reason != "stored":
             raise ConflictError(f"run {run_id!r} was retried by somebody else")
-        for child in runs:
-            # After the parent, which is not over any more: what it waits for may fail again, but never without being heard.
-            await self._retry_child(child)
         self.want_runs()
         return await self.get_run(run_id)
 
-    async def _retry_child(self, run_id: str) -> None:
-        try:
-            await self.retry(run_id)
-        except (ConflictError, NotFoundError):
-            return  # it is over by now in another way, or goes on already: its end is taken as it comes
+    async def _retry_of(self, row: RunRow, final: str, known: set[str]) -> Retry:
+        """Return the retry of a failed run, along with those of the runs that its failure came from, but for ``known`` ones."""
+        events = await self._stored_events(row.run_id)
+        voided, runs = voided_by(events, recorded_origins(final))
+        along: list[Retry] = []
+        for run_id in runs:
+            stored = await self.store.find_run(run_id)
+            if run_id in known or stored is None or stored.row.status != FAILED or stored.final is None:
+                continue  # it is over by now in another way, or goes on already: its end is taken as it comes
+            parent = stored.row.parent_run_id
+            if parent is None or parent in known or not await self._is_over(parent):
+                known.add(run_id)
+                along.append(await self._retry_of(stored.row, stored.final.payload, known))
+        payload = codec.encode({"attempt": row.attempt + 1, "voided": voided, "runs": runs}, field="payload")
+        return Retry(run_id=row.run_id, seq=row.seq, payload=payload, at_ms=self.store.now_ms(), along=along)
 
     async def _is_over(self, run_id: str) -> bool:
         return (await self.store.statuses([run_id])).get(run_id, OVER_FROM) >= OVER_FROM

@@ -297,8 +297,15 @@ class Execution:
             self.undoing is not None or self._seq + outbox.committing_count + len(outbox.events) + self.bodies < self._events_max
         )
 
+    def is_late(self) -> bool:
+        """Tell whether the deadline has passed. Others may have noticed before: then the run is not what it was."""
+        return self.deadline_ms is not None and self.now_ms() >= self.deadline_ms
+
     async def until_body_may_start(self) -> None:
         """Return when lease and history allow one more body, or the run is over instead."""
+        if self.is_late():
+            self._deadline_passed()
+            return
         if not self.host.may_start():
             await self.host.until_may_start()
         while not self.has_room() and not self.closed:

@@ -162,7 +162,7 @@ async def run_step(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]
         barrier = execution.outbox.barrier()
         if barrier is not None:
             await barrier
-        if not (host.may_start() and execution.has_room()):
+        if not (host.may_start() and execution.has_room()) or execution.is_late():
             await execution.until_body_may_start()
         if execution.closed or branch.is_closed:
             return await gone(branch)

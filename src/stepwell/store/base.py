@@ -205,6 +205,11 @@ class Retry(msgspec.Struct, kw_only=True):
     seq: int
     payload: str
     at_ms: int
+    along: Sequence["Retry"] = ()
+    """Of the runs whose failure was this one's, in the same commit; those that cannot be retried are left as they are."""
+
+    def run_ids(self) -> list[str]:
+        return [self.run_id, *(run_id for other in self.along for run_id in other.run_ids())]
 
 
 class Amend(msgspec.Struct, kw_only=True):

@@ -222,9 +222,7 @@ class BatchExecution:
         news, progresses, emits, puts = groups.of(NewRun), groups.of(Progress), groups.of(Emit), groups.of(Put)
         asking: list[MakeHook | AnswerHook] = [*groups.of(MakeHook), *groups.of(AnswerHook)]
         cancels = groups.of(Cancel)
-        steering: list[Pause | Resume | Retry | Amend] = [
-            *groups.of(Pause), *groups.of(Resume), *groups.of(Retry), *groups.of(Amend)
-        ]  # fmt: skip
+        steering: list[Pause | Resume | Amend] = [*groups.of(Pause), *groups.of(Resume), *groups.of(Amend)]
         asked_keys = [(new.workflow, new.idempotency_key) for new in news if new.idempotency_key is not None]
         if asked_keys:
             held = yield from ask("find_keys", list[tuple[str, str, str]], to_json(asked_keys))
@@ -237,6 +235,8 @@ class BatchExecution:
             ids += each.awaits
         for named in (puts, emits, asking, cancels, steering):
             ids += [operation.run_id for operation in named]
+        for retry in groups.of(Retry):
+            ids += retry.run_ids()
         for new in news:
             if new.signal is not None:
                 holder = None if new.idempotency_key is None else self._keys.get((new.workflow, new.idempotency_key))

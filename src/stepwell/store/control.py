@@ -163,6 +163,8 @@ def retry(page: Page, request: Retry) -> Stored:
     run.wake_at = page.now_ms
     run.waiting_for = None
     run.changed = MOVED
+    for other in request.along:
+        retry(page, other)
     return Stored("stored", run.seq)
 
 

@@ -80,7 +80,7 @@ class Waits:
     def _put(self, letters: Sequence[tuple[str, Draft | None, str, str]]) -> Plan[None]:
         puts = [
             Put(
-                run_id=waiter, kind="run", name=target, message_id=f"{target}/{run.attempt if run is not None else 0}",
+                run_id=waiter, kind="run", name=target, message_id=self._round(target, run, waiter),
                 payload=_outcome(run, payload), at_ms=self._page.now_ms,
             )
             for waiter, run, target, payload in letters
@@ -88,6 +88,11 @@ class Waits:
         asked = to_json([(put.run_id, put.kind, put.message_id) for put in puts])
         self._page.keep_messages((yield from ask("find_messages", list[tuple[str, str, str, int]], asked)))
         self._page.mailed += [put.run_id for put in puts if drafts.put(self._page, put).reason == "stored"]
+
+    def _round(self, target: str, run: Draft | None, waiter: str) -> str:
+        """Return the id of the message. Who is retried asks again, and must hear again of an end that is the same as before."""
+        asking = self._page.runs.get(waiter)
+        return f"{target}/{0 if run is None else run.attempt}/{0 if asking is None else asking.attempt}"
 
 
 def _outcome(run: Draft | None, payload: str) -> str:
