@@ -8,11 +8,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Final, NamedTuple
 
 from hypothesis import HealthCheck, given, seed, settings
 
+from tests.chaos import checked
+from tests.chaos.checked import CheckedStorm, Scale
+from tests.chaos.places import OneFile
 from tests.chaos.storm import Storm
 from tests.crash.test_sigkill import kill_at_random
 from tests.laws.plans import plans
@@ -30,15 +33,20 @@ class Form(NamedTuple):
     killed_runs: int
     storm_runs: int
     storms: int
+    checked: Scale
     examples: int
     power: PowerForm
 
 
+EVIDENCE: Final = Path(gettempdir()) / "stepwell-chaos"
+"""Where all that was seen is kept if a promise was broken."""
 HANGS_S: Final = {True: 300, False: 4 * 3600}
 """A proof that takes longer hangs: it shows where, and ends the process. By whether it is the short form."""
 
-SHORT: Final = Form(10, 100, 150, 1, 500, PowerForm(count=12, torn=2, audit_every=200))
-LONG: Final = Form(100, 1_000, 600, 5, 20_000, LONG_POWER)
+SHORT_STORM: Final = Scale(workers=3, members=2, errands=32, seconds=8, each=1)
+LONG_STORM: Final = Scale(workers=3, members=3, errands=64, seconds=240, each=20)
+SHORT: Final = Form(10, 100, 150, 1, SHORT_STORM, 500, PowerForm(count=12, torn=2, audit_every=200))
+LONG: Final = Form(100, 1_000, 600, 5, LONG_STORM, 20_000, LONG_POWER)
 
 
 def _kill(form: Form, number: int, folder: Path) -> str:
@@ -60,6 +68,12 @@ def _storm(form: Form, number: int, folder: Path) -> str:
         if missing:
             told.append(f"    NOT TESTED, for it never happened: {', '.join(missing)}")
     return "\n    ".join(told)
+
+
+def _checker(form: Form, number: int, folder: Path) -> str:
+    storm = CheckedStorm(folder, OneFile(folder), random.Random(number), form.checked)
+    facts = asyncio.run(storm.blow())
+    return checked.judge(storm, facts, EVIDENCE / f"checker-{number}")
 
 
 def _laws(form: Form, number: int, folder: Path) -> str:
@@ -86,7 +100,9 @@ def _power(form: Form, number: int, folder: Path) -> str:
     return str(report)
 
 
-PROOFS: Final[dict[str, Callable[[Form, int, Path], str]]] = {"kill": _kill, "storm": _storm, "laws": _laws, "power": _power}
+PROOFS: Final[dict[str, Callable[[Form, int, Path], str]]] = {
+    "kill": _kill, "storm": _storm, "checker": _checker, "laws": _laws, "power": _power,
+}  # fmt: skip
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)

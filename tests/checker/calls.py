@@ -116,10 +116,14 @@ def over_is_over(facts: Facts) -> Findings:
         for earlier, later in _pairs_in_order(seen):
             if earlier.told["status"] in {"completed", "cancelled"} and later.told["status"] != earlier.told["status"]:
                 yield f"run {run_id} was {earlier.told['status']}, then {later.told['status']}: {later}"
-    # The answer to signal_with_start is itself an observation.
+    # The answer to signal_with_start is itself an observation. What was sent before is not taken again, but answered alike.
+    first: dict[tuple[str | None, str], int] = {}
+    for call in facts.calls:
+        key = (call.run_id, repr(call.sent))
+        first[key] = min(call.began_ns, first.get(key, call.began_ns))
     for call, history in _about_known_runs(facts, {"send_signal", "emit_event", "execute_hook"}):
         over = [seen for seen in observations.get(history.run.run_id, []) if seen.told["status"] in OVER - {"failed"}]
-        if any(seen.ended_ns < call.began_ns for seen in over):
+        if any(seen.ended_ns < first[call.run_id, repr(call.sent)] for seen in over):
             yield f"run {history.run.run_id} was over and took more: {call}"
 
 

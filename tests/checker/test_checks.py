@@ -345,6 +345,11 @@ def a_run_that_is_over_takes_a_signal(story: Story) -> None:
     story.call("send_signal", "whole", 180, 190, name="n", payload=4, signal_id="n-4")
 
 
+@caught_by("8 over is over")
+def a_run_that_is_over_takes_an_event(story: Story) -> None:
+    story.call("emit_event", "whole", 180, 190, {"event_id": "whole/17", "seq": 17}, event_type="noted", payload="late")
+
+
 @caught_by("8 histories end once")
 def a_history_ends_twice(story: Story) -> None:
     story.add_event("ended", "run_completed")
@@ -436,6 +441,11 @@ def test_a_call_of_which_nobody_knows_the_outcome_proves_nothing(story: Story):
     story.call("send_signal", "whole", 5, None, name="n", payload=9, signal_id="n-9")
     story.call("emit_event", "whole", 5, None, event_type="noted", payload={"by": "nobody"})
     story.call("cancel", "whole", 5, None)
+    assert wrong_in(check_all(story.facts)) == []
+
+
+def test_a_signal_that_was_sent_before_may_be_sent_again_to_a_run_that_is_over(story: Story):
+    story.call("send_signal", "whole", 180, 190, name="n", payload=2, signal_id="n-2")
     assert wrong_in(check_all(story.facts)) == []
 
 

@@ -37,11 +37,11 @@ class Worker:
         self.begun = 0
 
     @classmethod
-    async def start(cls, folder: Path, *options: str, **settings: object) -> Self:
+    async def start(cls, folder: Path, *options: str, program: str = "tests.crash.process", **settings: object) -> Self:
         """Start one. ``settings`` are of its engine: ``lease_ms=500`` is ``STEPWELL_LEASE_MS``."""
         environment = {**os.environ, "PYTHONPATH": f"{_ROOT / 'src'}{os.pathsep}{_ROOT}"}
         environment |= {f"STEPWELL_{name.upper()}": str(value) for name, value in settings.items()}
-        command = [sys.executable, "-m", "tests.crash.process", str(folder), *options]
+        command = [sys.executable, "-m", program, str(folder), *options]
         return cls(await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=environment, cwd=_ROOT))
 
     async def line(self) -> str:
@@ -84,6 +84,10 @@ class Worker:
             last, said = said, await self.line()
         assert await self.process.wait() == 0
         return dict(json.loads(last))
+
+    def freeze_anywhere(self) -> None:
+        """Stop it where it is."""
+        self._send(signal.SIGSTOP)
 
     async def freeze(self, database: Path) -> None:
         """Stop it where it is, but not within a transaction: a process that is frozen there stops all others."""

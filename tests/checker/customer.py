@@ -1,0 +1,41 @@
+"""A process of customers: ``python -m tests.checker.customer FOLDER URL SEED MEMBER LIST COUNT``.
+
+It does the errands of one list, some at a time, and ends. What it asks and is told goes to a file in ``FOLDER/calls``.
+"""
+
+import asyncio
+import random
+import sys
+from pathlib import Path
+from typing import Final
+
+from stepwell import AsyncClient
+from tests.checker.errands import OWN, TOGETHER, Errand
+from tests.checker.recorder import Recorder
+
+AT_ONCE: Final = 12
+
+
+async def serve(folder: Path, url: str, seed: str, member: int, list_number: int, count: int) -> None:
+    """Do all errands of a list."""
+    async with AsyncClient(url) as client:
+        recorder = Recorder(client, folder / "calls")
+        room = asyncio.Semaphore(AT_ONCE)
+
+        async def run(number: int) -> None:
+            async with room:
+                kinds = TOGETHER if number % 8 == 7 else OWN
+                kind = kinds[number // 8 % len(kinds)] if kinds is TOGETHER else kinds[number % len(kinds)]
+                dice = random.Random(f"{seed}/{member}/{list_number}/{number}")
+                run_id = f"{kind.__name__}-{member}-{list_number}-{number}"
+                await kind(Errand(member, list_number * 1_000 + number, run_id, dice, recorder))
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(count):
+                group.create_task(run(number))
+        recorder.close()
+
+
+if __name__ == "__main__":
+    folder, url, seed, *numbers = sys.argv[1:]
+    asyncio.run(serve(Path(folder), url, seed, *map(int, numbers)))
