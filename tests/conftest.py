@@ -9,8 +9,10 @@ from hypothesis import HealthCheck, settings
 
 # The engine is loaded with the first client, which may be made on a loop that is watched: here it is loaded before.
 import stepwell.engine.embedded
+import stepwell.store.postgres
 import stepwell.store.sqlite  # noqa: F401
 from stepwell import failpoints
+from tests import postgres
 
 # How long an example takes depends on who else uses the machine; it says nothing about the code.
 settings.register_profile("stepwell", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
@@ -33,4 +35,21 @@ def _disarmed_failpoints() -> Iterator[None]:
 def _nothing_blocks_the_loop() -> Iterator[BlockBuster]:
     """Fail a test in which our code blocks its event loop: reads a file, sleeps, waits for a lock."""
     with blockbuster_ctx("stepwell") as watch:
+        # As libpq does, the driver looks for passwords and certificates in files when it connects.
+        for function in watch.functions.values():
+            function.can_block_in("asyncpg/connect_utils.py", {"_parse_connect_dsn_and_args", "parse", "_read_password_file"})
         yield watch
+
+
+@pytest.fixture(scope="session")
+def postgres_dsn(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of a PostgreSQL that all tests of this run share."""
+    base = tmp_path_factory.getbasetemp()
+    return postgres.server(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
+
+
+@pytest.fixture
+def postgres_url(postgres_dsn: str) -> Iterator[str]:
+    """The address of an empty database of this test's own."""
+    with postgres.schema(postgres_dsn) as url:
+        yield url

@@ -24,6 +24,9 @@ class Alarm(Protocol):
 class Clock:
     """The machine's clock."""
 
+    is_set = False
+    """True for a clock that a test sets: then it is the store's too, whatever time the database keeps."""
+
     def now_ms(self) -> int:
         """Return the wall time."""
         return time.time_ns() // 1_000_000

@@ -10,7 +10,10 @@ from stepwell.errors import ValidationError
 from stepwell.settings import Settings, api_key_from_environment, url_from_environment
 
 DEFAULT_URL: Final = "sqlite:///.stepwell/stepwell.db"
-_FORMS: Final = "sqlite:///relative.db, sqlite:////absolute.db, memory://, http://host:port, https://host"
+_FORMS: Final = (
+    "sqlite:///relative.db, sqlite:////absolute.db, postgresql://user@host/database, memory://, http://host:port, https://host"
+)
+_POSTGRES: Final = ("postgresql", "postgres")
 
 
 def connect(
@@ -20,6 +23,7 @@ def connect(
 
     Args:
         url: ``sqlite:///app.db`` (relative), ``sqlite:////var/app.db`` (absolute), ``sqlite:///C:/app.db``, ``memory://``,
+            ``postgresql://user:password@host:5432/database?sslmode=verify-full`` with all options of libpq,
             ``http://127.0.0.1:7331`` (a server). None: ``STEPWELL_URL``, or else ``sqlite:///.stepwell/stepwell.db``.
 
         api_key: For servers. None: ``STEPWELL_API_KEY``.
@@ -36,6 +40,8 @@ def connect(
         return _embedded(_path(text, parts.path, parts.netloc), clock, settings)
     if parts.scheme in {"http", "https"}:
         return _remote(text, parts, api_key, clock, settings)
+    if parts.scheme in _POSTGRES:
+        return _on_postgres(text, clock, settings)
     shown = f"{parts.scheme}://..." if parts.scheme else repr(text[:80])
     raise ValidationError(f"url must be one of {_FORMS}; not {shown}", field="url")
 
@@ -60,6 +66,21 @@ def _remote(text: str, parts: SplitResult, api_key: str | None, clock: Clock, se
         what = f"url: a server needs the extra `remote`, which is not installed ({error.name}): pip install 'stepwell[remote]'"
         raise ValidationError(what, field="url") from None
     return RemoteEngine(text, api_key=api_key or api_key_from_environment(), clock=clock, settings=settings)
+
+
+def _on_postgres(url: str, clock: Clock, settings: Settings) -> Engine:
+    from stepwell.engine.embedded import EmbeddedEngine
+    from stepwell.engine.hook_tokens import HookTokens
+
+    try:
+        from stepwell.store.postgres import PostgresStore
+    except ModuleNotFoundError as error:
+        if error.name != "asyncpg":
+            raise
+        raise ValidationError("PostgreSQL needs an extra: pip install 'stepwell[postgres]'", field="url") from None
+
+    store = PostgresStore(url, clock=clock, settings=settings)
+    return EmbeddedEngine(store, clock=clock, settings=settings, hook_tokens=HookTokens(None, is_shared=True))
 
 
 def find_file(url: str | None) -> Path | None:

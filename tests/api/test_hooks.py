@@ -244,7 +244,8 @@ async def test_a_run_cannot_wait_for_the_hook_of_another(client: AsyncClient):
     assert "there is no such hook" in run.error
 
 
-async def test_tokens_outlive_the_process_by_a_key_that_only_its_user_can_read(tmp_path: Path):
+async def test_tokens_outlive_the_process_by_a_key_that_only_its_user_can_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("STEPWELL_HOOK_KEY", raising=False)
     url = f"sqlite:///{tmp_path / 'app.db'}"
     async with AsyncClient(url) as client:
         await client.workflow.trigger(approval, run_id="outside")

@@ -234,10 +234,10 @@ async def test_a_worker_that_comes_after_the_deadline_starts_no_body(client: Asy
         await step("body", body)()
 
     async with client.worker(wf):
-        run = await client.workflow.trigger(wf, execution_timeout="100ms")
+        run = await client.workflow.trigger(wf, execution_timeout="1s")
         await waits_for(client, run.run_id, "signal")
     await client.workflow.send_signal(run.run_id, "go")
-    deadline = run.created_at + dt.timedelta(milliseconds=150)
+    deadline = run.created_at + dt.timedelta(milliseconds=1050)
 
     async def is_past() -> bool:
         return dt.datetime.now(dt.UTC) > deadline

@@ -27,6 +27,7 @@ SWALLOWS_EVERYTHING = {
     "execution/steps.py": "around a step's body, and around a user's on_error",
     "execution/tasks.py": "around what users' tasks do when they are told to end",
     "server/app.py": "the top of a request: logs, and answers that something went wrong",
+    "store/postgres_lease.py": "the top of a loop: logs, counts, goes on",
     "store/lanes.py": "the top of a thread: what fails is handed to the caller on the loop",
 }
 """Where an exception of any kind is caught and not raised on, and why. What ends in a ``raise`` may look at anything."""

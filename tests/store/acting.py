@@ -32,6 +32,8 @@ LEASE_MS = 5_000
 class SetClock(Clock):
     """A clock that stands still until a test moves it."""
 
+    is_set = True
+
     def __init__(self) -> None:
         self.wall_ms = 1_000_000
         self.since_boot_ms = 50_000

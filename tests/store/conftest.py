@@ -7,6 +7,7 @@ import pytest
 
 from stepwell.settings import Settings
 from stepwell.store.base import Store
+from stepwell.store.postgres import PostgresStore
 from stepwell.store.sqlite import SqliteStore
 from tests.store.acting import Node, SetClock
 
@@ -21,12 +22,18 @@ def store_settings() -> Settings:
     return Settings(messages_max=10)
 
 
-@pytest.fixture(params=["sqlite", "memory"])
-async def store(
-    request: pytest.FixtureRequest, tmp_path: Path, clock: SetClock, store_settings: Settings
-) -> AsyncIterator[Store]:
+@pytest.fixture(params=["sqlite", "memory", "postgres"])
+def unopened(request: pytest.FixtureRequest, tmp_path: Path, clock: SetClock, store_settings: Settings) -> Store:
+    if request.param == "postgres":
+        url = request.getfixturevalue("postgres_url")
+        return PostgresStore(url, clock=clock, settings=store_settings)
     path = tmp_path / "store.db" if request.param == "sqlite" else None
-    store = SqliteStore(path, clock=clock, settings=store_settings)
+    return SqliteStore(path, clock=clock, settings=store_settings)
+
+
+@pytest.fixture
+async def store(unopened: Store) -> AsyncIterator[Store]:
+    store = unopened
     await store.open()
     yield store
     wrong = await store.check()

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from stepwell.progress import Refused, Waiting
 from stepwell.store.base import FAILED, PAUSED, RUNNING, Freed
 from tests.store.acting import LEASE_MS, Node, SetClock, another
@@ -21,6 +23,7 @@ async def test_a_node_is_dead_once_its_lease_is_over_and_not_before(node: Node, 
     assert not state.alive
 
 
+@pytest.mark.parametrize("unopened", ["sqlite", "memory"], indirect=True)  # on PostgreSQL leases are the server's time
 async def test_a_lease_of_another_boot_is_over(node: Node):
     victim = await another(node)
     await victim.commit()

@@ -25,10 +25,12 @@ class HookTokens:
 
     Args:
         path: The file of the key, made when the first token is; None: a key that lives as long as this object.
+        is_shared: Several machines make and compare tokens, so the key must be given in the environment.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, is_shared: bool = False) -> None:
         self._path = path
+        self._is_shared = is_shared
         self._key: bytes | None = None
 
     def token(self, parts: TokenParts, name: str, action: str) -> str:
@@ -67,6 +69,8 @@ class HookTokens:
             given = hook_key_from_environment()
             if given:
                 self._key = sha256(given.encode()).digest()
+            elif self._is_shared:
+                raise UnavailableError("hooks need a key that all nodes share: set STEPWELL_HOOK_KEY to a long secret")
             elif self._path is None:
                 self._key = secrets.token_bytes(_KEY_BYTES)
             else:

@@ -62,7 +62,7 @@ class Node:
         self.offer: Callable[[Held], None] = self.committer.offer
         self.claims = Claims(self)
         self.reaper = Reaper(self)
-        self.timers = Timers(self.clock.call_at, self.store.now_ms, self._due)
+        self.timers = Timers(self.call_at, self.store.now_ms, self._due)
         self._pulse = Pulse(self)
         self._postman = Postman(self)
         try:
@@ -348,7 +348,7 @@ class Node:
 
     def call_at(self, when_ms: int, callback: Callable[[], None]) -> Alarm:
         """Call back at a time of the store's clock."""
-        return self.clock.call_at(when_ms, callback)
+        return self.clock.call_at(self.store.local_ms(when_ms), callback)
 
 
 _background: Final[set[asyncio.Task[None]]] = set()

@@ -528,6 +528,10 @@ class Store(Protocol):
         """The store's clock, or the best estimate of it."""
         ...
 
+    def local_ms(self, when_ms: int) -> int:
+        """What ``Clock.now_ms`` shows on this machine when the store's clock shows ``when_ms``, as well as it is known."""
+        ...
+
     async def enrol(self, node_id: str, info: str) -> None:
         """Insert a live node without a lease, batch 0. On SQLite its lock file is held from before until ``retire``."""
         ...

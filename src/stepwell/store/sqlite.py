@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 import apsw
-import msgspec
 
 from stepwell.clock import Clock
 from stepwell.errors import UnavailableError
@@ -31,6 +30,7 @@ from stepwell.store.base import (
     StoredRun,
 )
 from stepwell.store.lanes import Lane
+from stepwell.store.nodes import workflows_of
 from stepwell.store.sqlite_check import check
 from stepwell.store.sqlite_connection import Connection, close_like_death, connect_reader
 from stepwell.store.sqlite_errors import not_readable
@@ -95,6 +95,10 @@ class SqliteStore:
     def now_ms(self) -> int:
         """See ``Store``."""
         return self._clock.now_ms()
+
+    def local_ms(self, when_ms: int) -> int:
+        """See ``Store``. The machine's clock is the store's."""
+        return when_ms
 
     async def enrol(self, node_id: str, info: str) -> None:
         """See ``Store``."""
@@ -189,7 +193,7 @@ class SqliteStore:
 
     async def knows_worker(self, workflow: str, version: str) -> bool:
         """See ``Store``."""
-        return any((workflow, version) in _workflows(info) for info in (await self._read(reads.live_nodes)).values())
+        return any((workflow, version) in workflows_of(info) for info in (await self._read(reads.live_nodes)).values())
 
     async def live_nodes(self) -> dict[str, str]:
         """See ``Store``."""
@@ -275,14 +279,3 @@ class _Reader:
         if self._connection is not None:
             close_like_death(self._connection)
             self._connection = None
-
-
-class _Info(msgspec.Struct):
-    workflows: list[tuple[str, str]] = []
-
-
-def _workflows(info: str) -> list[tuple[str, str]]:
-    try:
-        return msgspec.json.decode(info, type=_Info).workflows
-    except msgspec.DecodeError:
-        return []

@@ -34,7 +34,7 @@ _KEEP_ALIVE = statement("common/keep_alive")
 _ENROL = statement("common/enrol")
 _RETIRE = statement("common/retire")
 _DESCRIBE = statement("common/describe")
-_SIGNATURE = statement("sqlite/signature_of_others")
+_SIGNATURE = statement("common/signature_of_others")
 
 _CHECKPOINT_PAGES: Final = 4_000
 """16 MB of log."""

@@ -1,0 +1,127 @@
+-- Runs, their histories and mailboxes, and the nodes that execute them.
+-- One statement a step, each of which may be run again. Keys are compared byte by byte, as on SQLite and faster than in the order
+-- of a language. Rows of runs change with every commit: their pages keep room, so that the new version lies beside the old one
+-- and no index is touched, and what is dead is swept often.
+
+CREATE TABLE IF NOT EXISTS nodes (
+    node_id TEXT NOT NULL PRIMARY KEY,
+    alive BIGINT NOT NULL,
+    batch BIGINT NOT NULL,
+    batch_id TEXT NOT NULL,
+    lease_until BIGINT,
+    boot_id TEXT NOT NULL,
+    info TEXT NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS runs (
+    run_id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    workflow TEXT NOT NULL,
+    version TEXT NOT NULL,
+    status BIGINT NOT NULL,
+    owner TEXT,
+    turn BIGINT NOT NULL,
+    attempt BIGINT NOT NULL,
+    interruptions BIGINT NOT NULL,
+    streak BIGINT NOT NULL,
+    tries BIGINT NOT NULL,
+    priority BIGINT NOT NULL,
+    rank BIGINT NOT NULL,
+    wanted BIGINT NOT NULL,
+    undo BIGINT NOT NULL,
+    seq BIGINT NOT NULL,
+    mailbox_seq BIGINT NOT NULL,
+    mailbox_consumed BIGINT NOT NULL,
+    wake_at BIGINT,
+    deadline BIGINT,
+    timeout_ms BIGINT,
+    waiting_for TEXT,
+    max_events BIGINT NOT NULL,
+    tags TEXT NOT NULL,
+    parent_run_id TEXT COLLATE "C",
+    idempotency_key TEXT,
+    created_at BIGINT NOT NULL,
+    started_at BIGINT,
+    completed_at BIGINT,
+    updated_at BIGINT NOT NULL,
+    input_hash TEXT NOT NULL
+) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
+
+-- What is due, and when the next will be. `streak` is in it so that a claim steps over quarantined runs without reading them.
+CREATE INDEX IF NOT EXISTS runs_due ON runs (workflow, version, status, wake_at, streak) WHERE owner IS NULL AND wake_at IS NOT NULL;
+
+-- The queue of new runs: per priority in the order in which they are due.
+CREATE INDEX IF NOT EXISTS runs_new ON runs (workflow, version, priority, wake_at, rank) WHERE status = 0;
+
+CREATE INDEX IF NOT EXISTS runs_owned ON runs (owner, workflow, version) WHERE owner IS NOT NULL;
+CREATE INDEX IF NOT EXISTS runs_mailed ON runs (owner) WHERE owner IS NOT NULL AND mailbox_seq > mailbox_consumed;
+CREATE INDEX IF NOT EXISTS runs_late ON runs (deadline) WHERE deadline IS NOT NULL AND owner IS NULL;
+CREATE INDEX IF NOT EXISTS runs_late_owned ON runs (deadline) WHERE deadline IS NOT NULL AND owner IS NOT NULL;
+
+-- Lists, newest first.
+CREATE INDEX IF NOT EXISTS runs_by_age ON runs (created_at, run_id);
+CREATE INDEX IF NOT EXISTS runs_by_workflow ON runs (workflow, created_at, run_id);
+CREATE INDEX IF NOT EXISTS runs_by_status ON runs (status, created_at, run_id);
+CREATE INDEX IF NOT EXISTS runs_by_parent ON runs (parent_run_id, created_at, run_id) WHERE parent_run_id IS NOT NULL;
+
+CREATE TABLE IF NOT EXISTS events (
+    run_id TEXT COLLATE "C" NOT NULL,
+    seq BIGINT NOT NULL,
+    type TEXT NOT NULL,
+    step_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    payload TEXT NOT NULL,
+    at BIGINT NOT NULL,
+    PRIMARY KEY (run_id, seq)
+);
+
+-- Events from outside, by the id that their sender gave them.
+CREATE INDEX IF NOT EXISTS events_from_outside ON events (run_id, step_id) WHERE step_id LIKE 'event:%';
+
+-- What runs show of themselves.
+CREATE INDEX IF NOT EXISTS events_state ON events (run_id, seq) WHERE type = 'state_set';
+
+CREATE TABLE IF NOT EXISTS messages (
+    run_id TEXT COLLATE "C" NOT NULL,
+    mailbox_seq BIGINT NOT NULL,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    message_id TEXT NOT NULL,
+    payload TEXT NOT NULL,
+    at BIGINT NOT NULL,
+    PRIMARY KEY (run_id, mailbox_seq)
+);
+
+CREATE UNIQUE INDEX IF NOT EXISTS messages_once ON messages (run_id, kind, message_id);
+
+CREATE TABLE IF NOT EXISTS idempotency (
+    workflow TEXT NOT NULL,
+    key TEXT NOT NULL,
+    run_id TEXT COLLATE "C" NOT NULL,
+    input_hash TEXT NOT NULL,
+    PRIMARY KEY (workflow, key)
+);
+
+-- Runs that wait for the end of others.
+CREATE TABLE IF NOT EXISTS waiters (
+    run_id TEXT COLLATE "C" NOT NULL,
+    waiter TEXT COLLATE "C" NOT NULL,
+    PRIMARY KEY (run_id, waiter)
+);
+
+CREATE INDEX IF NOT EXISTS waiters_by_waiter ON waiters (waiter);
+
+-- What is asked of the outside, and what it has answered.
+CREATE TABLE IF NOT EXISTS hooks (
+    run_id TEXT COLLATE "C" NOT NULL,
+    hook_id TEXT NOT NULL,
+    seq BIGINT NOT NULL,
+    name TEXT NOT NULL,
+    action TEXT NOT NULL,
+    payload TEXT NOT NULL,
+    expires BIGINT,
+    created_at BIGINT NOT NULL,
+    answer_id TEXT,
+    answer TEXT,
+    answered_at BIGINT,
+    PRIMARY KEY (run_id, hook_id)
+);

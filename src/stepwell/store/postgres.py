@@ -1,0 +1,352 @@
+"""The store in PostgreSQL, for any number of nodes.
+
+One connection commits, a few read, one listens, and one of a thread of its own renews the lease. A batch is a handful of turns:
+its identity, its locks, what else it must know, what it writes, the commit.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
+
+import msgspec
+
+from stepwell.clock import Clock, boot_id
+from stepwell.errors import FencedError, UnavailableError
+from stepwell.failpoints import counters, failpoint
+from stepwell.progress import Message, StoredEvent
+from stepwell.settings import Settings
+from stepwell.store import postgres_reads as reads
+from stepwell.store.base import (
+    Batch,
+    BatchState,
+    Bury,
+    Committed,
+    Counts,
+    DataRefused,
+    History,
+    HookRow,
+    NotApplied,
+    Operation,
+    OutcomeUnknown,
+    OwnedRun,
+    Poll,
+    RunQuery,
+    StoredRun,
+)
+from stepwell.store.batch import BatchExecution
+from stepwell.store.checking import RULES
+from stepwell.store.drafts import Page
+from stepwell.store.nodes import workflows_of
+from stepwell.store.postgres_hints import Hints
+from stepwell.store.postgres_lease import LeaseKeeper
+from stepwell.store.postgres_migrate import migrate
+from stepwell.store.postgres_pool import Pool, call_on
+from stepwell.store.postgres_reads import Reader
+from stepwell.store.postgres_rows import Speech, carry_out, changed
+from stepwell.store.postgres_wire import Wire, is_lost, is_worth_repeating, not_committed, parse_address
+
+T = TypeVar("T")
+
+_REPEATS: Final = 8
+_REPEAT_AFTER_S: Final = 0.002
+_SHORTEST_LIMIT_MS: Final = 100
+_DISTRUST: Final = -1
+"""The boot time of a ``Bury`` that must not believe leases."""
+
+# Plans are kept, and those made while a table was small must do when it is not.
+_PLANNING: Final = (
+    "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL jit = off; "
+)
+
+
+class PostgresStore:
+    """A ``Store`` in the database that a ``postgresql://`` URL names."""
+
+    def __init__(self, url: str, *, clock: Clock, settings: Settings) -> None:
+        address = parse_address(url)
+        self.name: str = address.name
+        self.questions = 0
+        self._clock = clock
+        self._settings = settings
+        self._speech = Speech(clock.now_ms if clock.is_set else None)
+        self._pool = Pool(address, self._speech, clock=clock, settings=settings)
+        self._lease = LeaseKeeper(address, self._speech, clock)
+        self._hints = Hints(self._pool, self._speech, settings, self.name)
+        self._writer: Wire | None = None
+        self._writing = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def lease_until_boot_ms(self) -> int:
+        """See ``Store``."""
+        return self._lease.until_boot_ms
+
+    async def open(self) -> None:
+        """See ``Store``."""
+        self._loop = asyncio.get_running_loop()
+        self._pool.reopen()
+        await asyncio.to_thread(boot_id)  # read once: from here on nobody waits for it
+        try:
+            self._writer = await self._pool.connect()
+            await migrate(self._writer, self._speech, self.name, patience_s=self._settings.patience_ms / 1000)
+        except Exception:
+            await self._pool.close()
+            raise
+
+    async def close(self) -> None:
+        """See ``Store``."""
+        self._hints.stop()
+        await asyncio.to_thread(self._lease.stop)
+        await self._pool.close()
+
+    def abandon(self) -> None:
+        """Leave everything as the death of this process would: nothing more is written, nobody gets an answer.
+
+        For tests. It waits for a thread, so not on the event loop.
+        """
+        if self._loop is not None:
+            call_on(self._loop, self._die)
+        self._lease.stop()
+
+    def _die(self) -> None:
+        self._hints.stop()
+        self._pool.abandon()
+
+    def now_ms(self) -> int:
+        """See ``Store``."""
+        return self._pool.now_ms()
+
+    def local_ms(self, when_ms: int) -> int:
+        """See ``Store``."""
+        return when_ms - self._pool.ahead_ms
+
+    async def enrol(self, node_id: str, info: str) -> None:
+        """See ``Store``."""
+        await self._change("enrol", node_id, "", info)
+        self._hints.enrolled(node_id)
+
+    async def retire(self, node_id: str) -> None:
+        """See ``Store``."""
+        self._lease.drop()
+        await self._change("retire", node_id)
+
+    async def describe(self, node_id: str, info: str) -> None:
+        """See ``Store``."""
+        await self._change("describe", info, node_id)
+
+    async def _change(self, name: str, *parameters: str) -> None:
+        try:
+            async with self._pool.lend() as wire:
+                await wire.execute(self._speech.text(name), *parameters)
+        except UnavailableError as error:
+            raise NotApplied(str(error)) from error
+
+    # -- the one write path
+
+    async def commit(self, batch: Batch) -> Committed:
+        """See ``Store``."""
+        async with self._writing:
+            turn = 0
+            while True:
+                try:
+                    return await self._commit(batch)
+                except _InTheWay as error:
+                    counters["store.repeated"] += 1
+                    turn += 1
+                    if turn == _REPEATS:
+                        raise not_committed(error.cause) or error.cause from error
+                    await asyncio.sleep(_REPEAT_AFTER_S * turn * (1 + secrets.randbelow(100) / 100))
+
+    async def _commit(self, batch: Batch) -> Committed:
+        boot_ms = self._clock.boot_ms()
+        wire = await self._wire()
+        execution = BatchExecution(page := self._page(batch), {})
+        stage = "before"
+        try:
+            async with asyncio.timeout(self._settings.patience_ms / 1000):
+                failpoint("commit.before_begin")
+                await self._begin(wire, batch)
+                failpoint("commit.before_write")
+                results = await carry_out(execution.apply(self._distrusting(batch.operations)), wire, self._speech)
+                failpoint("commit.before_commit")
+                stage = "commit"
+                if await wire.execute("COMMIT") != "COMMIT":
+                    raise NotApplied("the transaction was rolled back")
+                stage = "after"
+                failpoint("commit.after_commit")
+        except Exception as error:
+            raise await self._failure(wire, error, is_committing=stage != "before") from error
+        except asyncio.CancelledError:
+            self._drop(wire)
+            raise
+        except BaseException:
+            # What is no Exception plays the death of this process, which answers nobody.
+            self._die()
+            await asyncio.get_running_loop().create_future()
+            raise
+        self._lease.committed(batch.node_id, batch.lease_ms, boot_ms)
+        if execution.has_written:
+            self._hints.written()
+        return Committed(results, page.mailed, page.ended_besides)
+
+    def _page(self, batch: Batch) -> Page:
+        return Page(node_id=batch.node_id, now_ms=self.now_ms(), messages_max=self._settings.messages_max)
+
+    async def _wire(self) -> Wire:
+        if self._writer is None or self._writer.is_closed():
+            self._writer = None
+            try:
+                self._writer = await self._pool.connect()
+            except UnavailableError as error:
+                counters["store.store_not_applied"] += 1
+                raise NotApplied(str(error)) from error
+        return self._writer
+
+    async def _begin(self, wire: Wire, batch: Batch) -> None:
+        """Begin with the identity: only a live node whose last batch is the one before may commit. Its lease is renewed."""
+        limit_ms = max(_SHORTEST_LIMIT_MS, self._settings.lease_ms * 3 // 4)
+        sync = "SET LOCAL synchronous_commit = on; " if self._pool.must_sync else ""
+        # A node that is frozen here must not hold the rows of others for longer than its lease.
+        limits = (
+            f"SET LOCAL statement_timeout = {limit_ms}; SET LOCAL lock_timeout = {limit_ms * 2 // 3}; "
+            f"SET LOCAL idle_in_transaction_session_timeout = {limit_ms}; "
+        )
+        identity = self._speech.inline("begin_batch", batch.batch_id, batch.lease_ms, batch.node_id, batch.number)
+        tag = await wire.execute(f"BEGIN ISOLATION LEVEL READ COMMITTED; {sync}{limits}{_PLANNING}{identity}")
+        if changed(tag) != 1:
+            counters["store.fenced"] += 1
+            raise FencedError(f"node {batch.node_id} is not alive, or not at batch {batch.number}")
+
+    def _distrusting(self, operations: Sequence[Operation]) -> Sequence[Operation]:
+        """Let nobody be buried for a lease while leases say nothing: they could not be renewed either."""
+        if self._clock.boot_ms() >= self._pool.trusts_leases_at_boot_ms or self._clock.is_set:
+            return operations
+        return [
+            msgspec.structs.replace(operation, boot_ms=_DISTRUST) if isinstance(operation, Bury) else operation
+            for operation in operations
+        ]
+
+    async def _failure(self, wire: Wire, error: Exception, *, is_committing: bool) -> Exception:
+        """Return what to raise for an error of the transaction, which is rolled back, or lost with its connection."""
+        is_gone = wire.is_closed() or is_lost(error)
+        if is_gone:
+            self._pool.lost_contact()
+            self._drop(wire)
+        if is_committing and not isinstance(error, NotApplied) and (is_gone or not _was_refused(error)):
+            counters["store.outcome_unknown"] += 1
+            self._drop(wire)
+            return OutcomeUnknown(f"it is not known whether the last commit was done ({error or type(error).__name__})")
+        if not is_gone:
+            await self._roll_back(wire)
+        if is_worth_repeating(error):
+            return _InTheWay(error)
+        known = not_committed(error)
+        if known is None:
+            return error
+        counters[f"store.{known.code}"] += 1
+        return known
+
+    async def _roll_back(self, wire: Wire) -> None:
+        try:
+            async with asyncio.timeout(1):
+                await wire.execute("ROLLBACK")
+        except Exception as error:
+            self._drop(wire)
+            if not is_lost(error):
+                raise
+
+    def _drop(self, wire: Wire) -> None:
+        if self._writer is wire:
+            self._writer = None
+        self._pool.drop(wire)
+
+    # -- what is asked
+
+    async def batch_state(self, node_id: str) -> BatchState | None:
+        """See ``Store``."""
+        return await self._read(lambda reader: reads.batch_state(reader, node_id))
+
+    async def poll(self, node_id: str, workflows: Sequence[tuple[str, str]]) -> Poll:
+        """See ``Store``."""
+        self.questions += 1
+        before_ms = self._clock.now_ms()
+        answer, server_ms = await self._read(
+            lambda reader: reads.poll(reader, node_id, workflows, now_ms=self.now_ms(), lease_ms=self._settings.lease_ms)
+        )
+        self._pool.set_time(server_ms, before_ms)
+        return answer
+
+    async def owned(self, node_id: str) -> list[OwnedRun]:
+        """See ``Store``."""
+        return await self._read(lambda reader: reads.owned(reader, node_id))
+
+    async def dead_nodes(self) -> list[str]:
+        """See ``Store``. Here only the lease tells."""
+        return []
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """See ``Store``."""
+        self._hints.watch(changed)
+
+    async def load(self, run_ids: Sequence[str]) -> list[History]:
+        """See ``Store``."""
+        return await self._read(lambda reader: reads.load(reader, run_ids))
+
+    async def messages(self, run_ids: Sequence[str]) -> dict[str, list[Message]]:
+        """See ``Store``."""
+        return await self._read(lambda reader: reads.messages(reader, run_ids))
+
+    async def find_run(self, run_id: str) -> StoredRun | None:
+        """See ``Store``."""
+        return await self._read(lambda reader: reads.find_run(reader, run_id))
+
+    async def statuses(self, run_ids: Sequence[str]) -> dict[str, int]:
+        """See ``Store``."""
+        return await self._read(lambda reader: reads.statuses(reader, run_ids))
+
+    async def list_runs(self, query: RunQuery) -> list[StoredRun]:
+        """See ``Store``."""
+        return await self._read(lambda reader: reads.list_runs(reader, query))
+
+    async def events(self, run_id: str, after: int, limit: int) -> list[StoredEvent]:
+        """See ``Store``."""
+        return await self._read(lambda reader: reads.events(reader, run_id, after, limit))
+
+    async def hooks(self, run_id: str) -> list[HookRow]:
+        """See ``Store``."""
+        return await self._read(lambda reader: reads.hooks(reader, run_id))
+
+    async def knows_worker(self, workflow: str, version: str) -> bool:
+        """See ``Store``."""
+        return any((workflow, version) in workflows_of(info) for info in (await self._read(reads.live_nodes)).values())
+
+    async def counts(self) -> Counts:
+        """See ``Store``."""
+        return await self._read(lambda reader: reads.counts(reader, self.now_ms()))
+
+    async def check(self) -> list[str]:
+        """See ``Store``."""
+        wrong: list[str] = []
+        for rule in RULES:
+            async with self._pool.lend() as wire:
+                rows = await Reader(wire, self._speech).rows(rule.statement, rule.at_most)
+            wrong += [rule.sentence.format(*row) for row in rows]
+        return wrong
+
+    async def _read(self, question: Callable[[Reader], Awaitable[T]]) -> T:
+        async with self._pool.lend() as wire:
+            return await question(Reader(wire, self._speech))
+
+
+class _InTheWay(Exception):
+    """Another node was: the transaction is run again from its start."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+def _was_refused(error: Exception) -> bool:
+    """Tell whether the server has answered COMMIT by an error, which it does before anything is durable."""
+    return is_worth_repeating(error) or isinstance(not_committed(error), DataRefused)

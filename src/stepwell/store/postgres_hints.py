@@ -1,0 +1,144 @@
+"""Telling other nodes that something was written, and hearing it from them: LISTEN and NOTIFY, as hints.
+
+A hint is sent on a connection of its own after the commit, never in it, because notifications serialise commits; and seldom,
+because one says as much as ten. Where none arrive (a pooler is in between, say), the nodes' rows are looked at twice a second.
+"""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from stepwell.errors import StepwellError
+from stepwell.failpoints import counters
+from stepwell.settings import Settings
+from stepwell.store.postgres_pool import Pool
+from stepwell.store.postgres_rows import Speech
+from stepwell.store.postgres_wire import ServerError, Wire
+
+_PROBE_S: Final = 2.0
+_LOOK_S: Final = 0.5
+_AGAIN_S: Final = 1.0
+_PASSING: Final = (StepwellError, ServerError, OSError, TimeoutError)
+
+_log = logging.getLogger(__name__)
+
+
+class Hints:
+    """What one node says and hears."""
+
+    def __init__(self, pool: Pool, speech: Speech, settings: Settings, name: str) -> None:
+        self.can_listen = True
+        """For tests: False, and nothing is heard."""
+        self._pool = pool
+        self._speech = speech
+        self._settings = settings
+        self._name = name
+        self._me = secrets.token_hex(8)
+        self._node_id = ""
+        self._heard_itself = asyncio.Event()
+        self._due: asyncio.TimerHandle | None = None
+        self._sent_at = 0.0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._changed: Callable[[], None] | None = None
+        self._signature: str | None = None
+
+    def enrolled(self, node_id: str) -> None:
+        """Note which node's row is the own one."""
+        self._node_id = node_id
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call ``changed`` when another node has written."""
+        self._changed = changed
+        self._spawn(self._listen_for_ever(changed))
+
+    def written(self) -> None:
+        """Tell the others soon."""
+        if self._due is None:
+            loop = asyncio.get_running_loop()
+            wait_s = self._sent_at + self._settings.watch_ms / 1000 - loop.time()
+            self._due = loop.call_later(max(0.0, wait_s), lambda: self._spawn(self._send()))
+
+    def stop(self) -> None:
+        """Say and hear no more."""
+        if self._due is not None:
+            self._due.cancel()
+        for task in self._tasks:
+            task.cancel()
+
+    def _spawn(self, work: Any) -> None:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _send(self) -> None:
+        self._sent_at, self._due = asyncio.get_running_loop().time(), None
+        with contextlib.suppress(*_PASSING):
+            async with self._pool.lend() as wire:
+                await wire.execute(self._speech.text("notify"), self._channel, self._me)
+
+    @property
+    def _channel(self) -> str:
+        return f"stepwell_{self._pool.schema}"
+
+    async def _listen_for_ever(self, changed: Callable[[], None]) -> None:
+        while True:
+            try:
+                await self._listen(changed)
+            except _PASSING as error:
+                counters["store.hints_lost"] += 1
+                _log.info("%s: hints from other nodes are not heard for a while: %s", self._name, error)
+            await asyncio.sleep(_AGAIN_S)
+
+    async def _listen(self, changed: Callable[[], None]) -> None:
+        wire = await self._pool.connect()
+        try:
+            gone = asyncio.Event()
+            wire.add_termination_listener(partial(_set, gone))
+            if self.can_listen and await self._hears(wire):
+                # What was said while nobody listened.
+                changed()
+                await gone.wait()
+            else:
+                await self._look_for_ever(wire, changed)
+        finally:
+            self._pool.drop(wire)
+
+    async def _hears(self, wire: Wire) -> bool:
+        """Listen, and find out whether anything is heard."""
+        self._heard_itself.clear()
+        await wire.add_listener(self._channel, self._heard)
+        await self._send()
+        try:
+            async with asyncio.timeout(_PROBE_S):
+                await self._heard_itself.wait()
+        except TimeoutError:
+            counters["store.deaf"] += 1
+            _log.warning(
+                "%s: notifications do not arrive (a pooler in between?): nodes look for each other's work twice a second instead",
+                self._name,
+            )
+            return False
+        return True
+
+    def _heard(self, _wire: object, _pid: int, _channel: str, payload: str) -> None:
+        if payload == self._me:
+            self._heard_itself.set()
+        elif self._changed is not None:
+            counters["store.hints_heard"] += 1
+            self._changed()
+
+    async def _look_for_ever(self, wire: Wire, changed: Callable[[], None]) -> None:
+        while True:
+            signature = str(await wire.fetchval(self._speech.text("signature_of_others"), self._node_id))
+            if signature != self._signature:
+                self._signature = signature
+                changed()
+            await asyncio.sleep(_LOOK_S)
+
+
+def _set(gone: asyncio.Event, _wire: object) -> None:
+    gone.set()

@@ -1,0 +1,110 @@
+"""Bringing a PostgreSQL database up to this code, from any number of nodes at once.
+
+Who migrates holds a row in ``leases``, taken by compare-and-set; the others wait until the work is done, or until its holder is
+gone. Each statement is a step of its own that may be run again, so a migration killed half way is simply run again.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Final
+
+from stepwell.errors import CorruptStoreError, UnavailableError
+from stepwell.failpoints import failpoint
+from stepwell.store.postgres_rows import Speech, changed
+from stepwell.store.postgres_wire import ServerError, Wire, is_worth_repeating, sqlstate_of
+
+_LEASE_MS: Final = 60_000
+_LOOK_S: Final = 0.05
+_NO_SUCH_TABLE: Final = "42P01"
+
+
+def _steps(text: str) -> list[str]:
+    lines = [line for line in text.splitlines() if not line.startswith("--")]
+    return [step.strip() for step in "\n".join(lines).split(";\n") if step.strip(" \n;")]
+
+
+def _read() -> list[tuple[int, str, list[str]]]:
+    folder = files("stepwell.store") / "migrations" / "postgres"
+    scripts = sorted((entry.name, entry.read_text(encoding="utf-8")) for entry in folder.iterdir() if entry.name.endswith(".sql"))
+    return [(int(name.partition("_")[0]), name.removesuffix(".sql"), _steps(text)) for name, text in scripts]
+
+
+MIGRATIONS: Final = _read()
+"""Number, name and steps of each."""
+
+
+async def migrate(wire: Wire, speech: Speech, name: str, *, patience_s: float) -> None:
+    """Apply the migrations that this database lacks.
+
+    Raises:
+        CorruptStoreError: The database is newer than this code. It is not changed.
+        UnavailableError: Another node has been at it for too long.
+    """
+    if await _is_current(wire, speech, name):
+        return
+    for table in ("create_migrations", "create_leases"):
+        await _create(wire, speech.text(table))
+    await wire.execute(speech.text("add_lease"), "migrate")
+    holder = secrets.token_hex(8)
+    loop = asyncio.get_running_loop()
+    late_s = loop.time() + patience_s
+    while changed(await wire.execute(speech.text("take_lease"), holder, _LEASE_MS, "migrate")) != 1:
+        if await _is_current(wire, speech, name):
+            return
+        if loop.time() > late_s:
+            raise UnavailableError(f"{name} is being migrated by another process: try again in a minute")
+        await asyncio.sleep(_LOOK_S)
+    try:
+        await _apply(wire, speech, name, holder)
+    finally:
+        if not wire.is_closed():
+            await wire.execute(speech.text("give_lease"), "migrate", holder)
+
+
+async def _is_current(wire: Wire, speech: Speech, name: str) -> bool:
+    newest = MIGRATIONS[-1][0]
+    version = await _version(wire, speech)
+    if version > newest:
+        raise CorruptStoreError(
+            f"{name} was written by a newer stepwell (its schema is number {version}, this one knows {newest}): upgrade stepwell"
+        )
+    return version == newest
+
+
+async def _version(wire: Wire, speech: Speech) -> int:
+    try:
+        return int(await wire.fetchval(speech.text("newest_migration")) or 0)
+    except ServerError as error:
+        if sqlstate_of(error) != _NO_SUCH_TABLE:
+            raise
+    return 0
+
+
+async def _apply(wire: Wire, speech: Speech, name: str, holder: str) -> None:
+    if await _is_current(wire, speech, name):
+        return
+    version = await _version(wire, speech)
+    for number, script, steps in MIGRATIONS:
+        if number > version:
+            await _run(wire, speech, steps, holder)
+            await wire.execute(speech.text("note_migration"), number, script, holder)
+
+
+async def _run(wire: Wire, speech: Speech, steps: Sequence[str], holder: str) -> None:
+    for step in steps:
+        failpoint("migrate")
+        if changed(await wire.execute(speech.text("take_lease"), holder, _LEASE_MS, "migrate")) != 1:
+            raise UnavailableError("the migration was taken over by another process: try again")
+        await _create(wire, step)
+
+
+async def _create(wire: Wire, text: str) -> None:
+    # IF NOT EXISTS looks before it creates: of two that create at once, one fails.
+    try:
+        await wire.execute(text)
+    except ServerError as error:
+        if not (is_worth_repeating(error) or sqlstate_of(error) in ("42P07", "42710")):
+            raise
+        await wire.execute(text)

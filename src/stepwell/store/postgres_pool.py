@@ -1,0 +1,154 @@
+"""The connections of one node to PostgreSQL, what must be so before one is used, and what time it is there."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+from stepwell.clock import Clock
+from stepwell.errors import UnavailableError
+from stepwell.failpoints import counters
+from stepwell.settings import Settings
+from stepwell.store.postgres_rows import Speech
+from stepwell.store.postgres_wire import Address, Wire, connect, is_lost, not_readable
+
+_READERS: Final = 4
+_OLDEST: Final = 140_000
+
+_log = logging.getLogger(__name__)
+_warned: set[str] = set()
+
+
+class Pool:
+    """Opens connections, checks them, and lends those that only read."""
+
+    def __init__(self, address: Address, speech: Speech, *, clock: Clock, settings: Settings) -> None:
+        self.ahead_ms = 0
+        """How far the server's clock is ahead of this machine's, as far as is known."""
+        self.schema = ""
+        self.must_sync = False
+        """Whether commits here would not be synced unless they say so."""
+        self.trusts_leases_at_boot_ms = 0
+        """Before this time nobody is buried for a lease that is over: the server, or contact with it, was gone a while ago."""
+        self._address = address
+        self._speech = speech
+        self._clock = clock
+        self._settings = settings
+        self._idle: list[Wire] = []
+        self._open: set[Wire] = set()
+        self._room = asyncio.Semaphore(_READERS)
+        self._is_closed = False
+
+    def reopen(self) -> None:
+        """Open connections again after ``close``."""
+        self._is_closed = False
+
+    async def connect(self) -> Wire:
+        """Open a connection and look at what is behind it.
+
+        Raises:
+            UnavailableError: There is no PostgreSQL, or one that cannot be used.
+        """
+        if self._is_closed:
+            raise UnavailableError(f"{self._address.name} is closed")
+        timeout_s = self._settings.patience_ms / 1000
+        try:
+            async with asyncio.timeout(timeout_s):
+                wire = await connect(self._address, timeout_s)
+                self._open.add(wire)
+                await self._look(wire)
+        except Exception as error:
+            self.lost_contact()
+            raise not_readable(error, self._address.name) or error from error
+        return wire
+
+    async def _look(self, wire: Wire) -> None:
+        before_ms = self._clock.now_ms()
+        rows = await wire.fetch(self._speech.text("about_server"))
+        sync, fsync, full_pages, version, schema, now_ms, started_ms, is_standby = rows[0]
+        self.set_time(now_ms, before_ms)
+        if version < _OLDEST:
+            raise UnavailableError(f"{self._address.name} is PostgreSQL {version // 10_000}: 14 or newer is needed")
+        if is_standby:
+            raise UnavailableError(f"{self._address.name} is a standby and only reads: name the primary, or all hosts with "
+                                   "target_session_attrs=read-write")  # fmt: skip
+        if not schema:
+            raise UnavailableError(f"{self._address.name}: the search_path names no schema that exists")
+        self.schema = schema
+        self.must_sync = sync == "off"
+        for what, value in (("fsync", fsync), ("full_page_writes", full_pages)):
+            if value == "off" and (warning := f"{self._address.name} runs with {what}=off") not in _warned:
+                _warned.add(warning)
+                _log.warning("%s: what it has acknowledged may be lost when its machine fails", warning)
+        if not self._clock.is_set and now_ms - started_ms < self._settings.lease_ms:
+            self.lost_contact()
+
+    def set_time(self, server_ms: int, before_ms: int) -> None:
+        """Note what the server's clock has said, in answer to a question asked at ``before_ms`` by this machine's clock."""
+        if not self._clock.is_set:
+            self.ahead_ms = server_ms - (before_ms + self._clock.now_ms()) // 2
+
+    def now_ms(self) -> int:
+        """Return the server's time, as well as it is known."""
+        return self._clock.now_ms() + self.ahead_ms
+
+    def lost_contact(self) -> None:
+        """Let nobody be buried for a lease: others may not have been able to renew theirs either."""
+        self.trusts_leases_at_boot_ms = self._clock.boot_ms() + self._settings.lease_ms
+
+    def drop(self, wire: Wire) -> None:
+        """Close a connection without a word."""
+        self._open.discard(wire)
+        wire.terminate()
+
+    @asynccontextmanager
+    async def lend(self) -> AsyncGenerator[Wire]:
+        """Lend a connection for single statements. What goes wrong is told in the words of ``Store``: ``UnavailableError``."""
+        async with self._room:
+            wire = await self._take()
+            try:
+                async with asyncio.timeout(self._settings.patience_ms / 1000):
+                    yield wire
+            except BaseException as error:
+                if not isinstance(error, Exception) or isinstance(error, TimeoutError) or wire.is_closed() or is_lost(error):
+                    self.drop(wire)
+                    if isinstance(error, Exception):
+                        self.lost_contact()
+                        counters["store.connection_lost"] += 1
+                else:
+                    self._idle.append(wire)
+                raise (isinstance(error, Exception) and not_readable(error, self._address.name)) or error from error
+            self._idle.append(wire)
+
+    async def _take(self) -> Wire:
+        while self._idle:
+            wire = self._idle.pop()
+            if not wire.is_closed():
+                return wire
+            self._open.discard(wire)
+        return await self.connect()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        self._is_closed = True
+        for wire in list(self._open):
+            self._open.discard(wire)
+            try:
+                await wire.close(timeout=1)
+            except (OSError, TimeoutError):
+                wire.terminate()
+
+    def abandon(self) -> None:
+        """Leave all connections as the death of this process would."""
+        self._is_closed = True
+        for wire in list(self._open):
+            self.drop(wire)
+
+
+def call_on(loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> None:
+    """Have something done by a loop from another thread; not at all if the loop is closed."""
+    try:
+        loop.call_soon_threadsafe(what)
+    except RuntimeError:
+        counters["store.loop_closed"] += 1

