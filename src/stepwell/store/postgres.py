@@ -44,7 +44,7 @@ from stepwell.store.postgres_migrate import migrate
 from stepwell.store.postgres_pool import Pool, call_on
 from stepwell.store.postgres_reads import Reader
 from stepwell.store.postgres_rows import Speech, carry_out, changed
-from stepwell.store.postgres_wire import Wire, is_lost, is_worth_repeating, not_committed, parse_address
+from stepwell.store.postgres_wire import DRIVER_ERRORS, Wire, is_lost, is_worth_repeating, not_committed, parse_address
 
 T = TypeVar("T")
 
@@ -251,10 +251,8 @@ class PostgresStore:
         try:
             async with asyncio.timeout(1):
                 await wire.execute("ROLLBACK")
-        except Exception as error:
+        except DRIVER_ERRORS:
             self._drop(wire)
-            if not is_lost(error):
-                raise
 
     def _drop(self, wire: Wire) -> None:
         if self._writer is wire:
@@ -320,6 +318,10 @@ class PostgresStore:
     async def knows_worker(self, workflow: str, version: str) -> bool:
         """See ``Store``."""
         return any((workflow, version) in workflows_of(info) for info in (await self._read(reads.live_nodes)).values())
+
+    async def live_nodes(self) -> dict[str, str]:
+        """See ``Store``."""
+        return await self._read(reads.live_nodes)
 
     async def counts(self) -> Counts:
         """See ``Store``."""

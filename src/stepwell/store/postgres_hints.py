@@ -17,12 +17,12 @@ from stepwell.failpoints import counters
 from stepwell.settings import Settings
 from stepwell.store.postgres_pool import Pool
 from stepwell.store.postgres_rows import Speech
-from stepwell.store.postgres_wire import ServerError, Wire
+from stepwell.store.postgres_wire import DRIVER_ERRORS, Wire
 
 _PROBE_S: Final = 2.0
 _LOOK_S: Final = 0.5
 _AGAIN_S: Final = 1.0
-_PASSING: Final = (StepwellError, ServerError, OSError, TimeoutError)
+_PASSING: Final[tuple[type[Exception], ...]] = (StepwellError, *DRIVER_ERRORS)
 
 _log = logging.getLogger(__name__)
 

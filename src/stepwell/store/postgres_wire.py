@@ -17,6 +17,9 @@ _driver: Any = asyncpg
 ServerError: type[Exception] = _driver.PostgresError
 """What the server has said, and not the driver or the wire."""
 
+DRIVER_ERRORS: tuple[type[Exception], ...] = (_driver.PostgresError, _driver.InterfaceError, OSError)
+"""All that the server, the driver and the wire itself raise."""
+
 _SECRETS: Final = {"password", "sslpassword"}
 _STATEMENTS_KEPT: Final = 200
 
