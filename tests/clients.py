@@ -30,9 +30,7 @@ def file_url(tmp_path: Path) -> str:
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres", "http"])
-def url(
-    request: pytest.FixtureRequest, file_url: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[str]:
+def url(request: pytest.FixtureRequest, file_url: str, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Each kind of store in turn, and a server over one."""
     if request.param == "http":
         with served_aside(file_url, settings) as server:
