@@ -25,6 +25,7 @@ CHECKS: Final[Mapping[str, Check]] = {
     "8 over is over": calls.over_is_over,
     "8 histories end once": runs.histories_end_once,
     "9 nothing starts after a cancel": runs.nothing_starts_after_a_cancel,
+    "9 what was done is undone": runs.what_was_done_is_undone,
     "10 limits hold": runs.limits_hold,
     "11 a key gives one run": calls.a_key_gives_one_run,
     "13 nothing is stuck": runs.nothing_is_stuck,

@@ -119,6 +119,15 @@ async def retries(errand: Errand) -> None:
         await errand.about("retry")
 
 
+async def books(errand: Errand) -> None:
+    """A run that is undone, because it fails or is cancelled; or not."""
+    await errand.about("trigger", workflow="booking", input={"fails": errand.dice.random() < 0.4})
+    if errand.dice.random() < 0.6:
+        await errand.pause_for(0.5)
+        await errand.about("cancel", reason="no more")
+    await errand.until_over()
+
+
 async def fills(errand: Errand) -> None:
     """Lets a run reach the end of its history, with events from outside in between."""
     await errand.about("trigger", workflow="bounded", max_events=25)
@@ -160,7 +169,7 @@ async def keys(errand: Errand) -> None:
 
 
 Kind = Callable[[Errand], Coroutine[Any, Any, None]]
-OWN: Final[tuple[Kind, ...]] = (mixed, asks, family, cancels, pauses, retries, fills, races, comes_late)
+OWN: Final[tuple[Kind, ...]] = (mixed, asks, family, cancels, pauses, retries, books, fills, races, comes_late)
 """Errands with a run of their own."""
 TOGETHER: Final[tuple[Kind, ...]] = (joins, keys)
 """Errands that customers with the same list have together."""

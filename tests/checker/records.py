@@ -23,6 +23,11 @@ def boot_ns() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
+def is_compensation(step_id: str) -> bool:
+    """Tell the identity of a compensation from that of a step."""
+    return step_id.rpartition("/")[2].startswith("compensate:")
+
+
 class Call(msgspec.Struct, frozen=True, kw_only=True):
     """A call of a client."""
 

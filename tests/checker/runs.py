@@ -19,6 +19,7 @@ THAWED_NS: Final = 1_000_000_000
 CANCEL_NS: Final = 1_000_000_000
 """Promise 9."""
 _FINAL: Final = {"run_completed", "run_failed", "run_cancelled"}
+_UNDONE: Final = {"compensation_completed", "compensation_failed"}
 _OUTCOMES: Final = {"step_completed", "step_failed", "step_interrupted"}
 _BY_ITSELF: Final = ("step_", "sleep_", "signal_", "child_", "race_won", "state_set", "patch_marked", "run_completed")
 """What a run records itself. What comes from outside has the time at which it was asked for."""
@@ -33,7 +34,7 @@ def steps_are_recorded_once(facts: Facts) -> Findings:
         for event in history.events:
             if event.event_type == "run_resumed":
                 had -= set(event.payload.get("voided") or ())
-            elif event.event_type in _OUTCOMES:
+            elif event.event_type in _OUTCOMES | _UNDONE:
                 yield LOOKED
                 if event.step_id in had:
                     yield f"{event.step_id} of {run_id} has two outcomes, the second is event {event.seq}"
@@ -199,7 +200,8 @@ def nothing_starts_after_a_cancel(facts: Facts) -> Findings:
     """
     effects = by_run(facts.effects)
     for call in facts.calls:
-        if call.op != "cancel" or not call.is_ok or call.told["status"] != "cancelled":
+        history = facts.histories.get(str(call.target))
+        if call.op != "cancel" or not call.is_ok or history is None or history.run.status != "cancelled":
             continue
         yield LOOKED
         for effect in effects.get(str(call.target), []):
@@ -209,6 +211,25 @@ def nothing_starts_after_a_cancel(facts: Facts) -> Findings:
                 yield EXCUSED
             else:
                 yield f"began {(effect.at_ns - call.ended_ns) // 1_000_000} ms after it was cancelled: {effect}"
+
+
+def what_was_done_is_undone(facts: Facts) -> Findings:
+    """Steps, 9: of a run that failed or was cancelled every completed step with a compensation is undone, once, the last first;
+    of one that completed, none.
+    """
+    for run_id, history in facts.histories.items():
+        done = [event for event in history.events if event.event_type == "step_completed" and event.payload.get("compensate")]
+        undone = [event.step_id for event in history.events if event.event_type in _UNDONE]
+        expected = [] if history.run.status == "completed" else [_undoing(event.step_id or "") for event in reversed(done)]
+        if history.run.status in OVER and (done or undone):
+            yield LOOKED
+            if undone != expected:
+                yield f"run {run_id} is {history.run.status} and has undone {undone}, not {expected}"
+
+
+def _undoing(step_id: str) -> str:
+    branch, slash, name = step_id.rpartition("/")
+    return f"{branch}{slash}compensate:{name}"
 
 
 def limits_hold(facts: Facts) -> Findings:
@@ -245,7 +266,7 @@ def _results(history: History) -> list[tuple[str, str]]:
     return [
         (event.step_id or "", str(event.payload["result"]))
         for event in history.events
-        if event.event_type == "step_completed"
+        if event.event_type in {"step_completed", "compensation_completed"}
         and not (event.name or "").startswith(_BY_CLIENTS)
         and "reason" not in event.payload
     ]

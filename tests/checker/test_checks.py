@@ -9,7 +9,7 @@ import pytest
 
 from stepwell.model import Event, Run
 from tests.checker.check import CHECKS, check_all, not_tested, wrong_in
-from tests.checker.records import FOREVER_NS, Call, Effect, Facts, History, Trouble
+from tests.checker.records import FOREVER_NS, Call, Effect, Facts, History, Trouble, is_compensation
 
 START: Final = datetime(2026, 11, 1, tzinfo=UTC)
 SECOND_NS: Final = 1_000_000_000
@@ -64,7 +64,7 @@ class Story:
         self.facts.effects.append(
             Effect(
                 run_id=run_id, step_id=step_id, attempt=1, nonce=nonce, rests_on=rests_on, pid=pid, at_ns=ms * 1_000_000,
-                wall_ms=wall(ms),
+                wall_ms=wall(ms), undoes=is_compensation(step_id),
             )
         )  # fmt: skip
 
@@ -139,7 +139,9 @@ def story() -> Story:
         [
             ("run_created", None, None, {"input": 7, "delay": 5}),
             ("run_started", None, None, {"attempt": 1}),
-            ("step_completed", "a", "a", {"result": "e1", **step}),
+            ("step_completed", "a", "a", {"result": "e1", **step, "compensate": True}),
+            ("cancel_requested", None, None, {"reason": None}),
+            ("compensation_completed", "compensate:a", "a", {"result": "u1", **step}),
             ("run_cancelled", None, None, {"reason": None}),
         ],
     )  # fmt: skip
@@ -154,12 +156,13 @@ def story() -> Story:
     story.call("retry", "whole", 111, 120, told("whole", "running", 12, attempt=2))
     story.call("get_events", "whole", 121, 130, [[1, "run_created", None], [2, "run_started", None]])
     story.call("wait", "whole", 121, 170, told("whole", "completed", 16, output=OUTPUT))
-    story.call("cancel", "ended", 30, 45, told("ended", "cancelled", 4))
+    story.call("cancel", "ended", 30, 45, told("ended", "cancelled", 6))
     refused = story.call("send_signal", "whole", 180, 190, name="n", payload=3, signal_id="n-3")
     story.facts.calls[refused] = msgspec.structs.replace(story.facts.calls[refused], outcome="error", code="conflict")
     story.effect("whole", "a", "a0", 20, pid=10)
     story.effect("whole", "a", "a1", 30)
     story.effect("ended", "a", "e1", 30)
+    story.effect("ended", "compensate:a", "u1", 50, "e1")
     story.effect("whole", "c", "c1", 95)
     story.effect("whole", "c", "c2", 125)
     story.effect("whole", "b", "b1", 135, "a1", "c2")
@@ -365,6 +368,24 @@ def a_body_begins_two_seconds_after_a_cancel(story: Story) -> None:
     story.effect("ended", "z", "z1", 2045)
 
 
+@caught_by("9 what was done is undone")
+def a_step_is_not_undone(story: Story) -> None:
+    story.drop_event("ended", 5)
+
+
+@caught_by("9 what was done is undone")
+def a_completed_run_undoes_something(story: Story) -> None:
+    story.change_event("whole", 15, event_type="compensation_completed", step_id="compensate:a", payload={"result": "u"})
+
+
+@caught_by("9 what was done is undone")
+def the_first_is_undone_first(story: Story) -> None:
+    events = story.facts.histories["ended"].events
+    story.change_event("ended", 2, event_type="step_completed", step_id="z", payload={"result": "z1", "compensate": True})
+    story.change_event("ended", 4, event_type="compensation_completed", step_id="compensate:z", payload={"result": "u0"})
+    assert [event.step_id for event in events] == [None, "z", "a", "compensate:z", "compensate:a", None]
+
+
 @caught_by("10 limits hold")
 def a_history_is_longer_than_allowed(story: Story) -> None:
     story.change_run("whole", max_events=15)
@@ -372,8 +393,8 @@ def a_history_is_longer_than_allowed(story: Story) -> None:
 
 @caught_by("10 limits hold")
 def the_last_event_that_is_allowed_is_not_final(story: Story) -> None:
-    story.change_run("ended", max_events=4, status="running")
-    story.change_event("ended", 4, event_type="state_set")
+    story.change_run("ended", max_events=5, status="running")
+    story.change_event("ended", 6, event_type="state_set")
 
 
 @caught_by("11 a key gives one run")

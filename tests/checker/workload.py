@@ -29,7 +29,7 @@ from stepwell import (
     workflow,
 )
 from stepwell.failpoints import counters
-from tests.checker.records import Effect, boot_ns
+from tests.checker.records import Effect, boot_ns, is_compensation
 
 MEMBERS: Final = 2
 """How many customers a ``shared`` run waits for."""
@@ -42,7 +42,7 @@ def _begin(*rests_on: str) -> str:
     nonce = f"{scope.step_id}={secrets.token_hex(6)}"
     effect = Effect(
         run_id=scope.run_id, step_id=scope.step_id, attempt=scope.attempt, nonce=nonce, rests_on=rests_on, pid=os.getpid(),
-        at_ns=boot_ns(), wall_ms=time.time_ns() // 1_000_000,
+        at_ns=boot_ns(), wall_ms=time.time_ns() // 1_000_000, undoes=is_compensation(scope.step_id),
     )  # fmt: skip
     os.write(_journal, msgspec.json.encode(effect) + b"\n")
     return nonce
@@ -192,6 +192,19 @@ async def raced(ctx: Context, input: Any) -> Any:
     await saw.signal("n")
     await saw.do("after")
     return saw.told(won=won)
+
+
+@workflow("booking")
+async def booking(ctx: Context, input: Any) -> Any:
+    """Steps that are undone if it fails, or is cancelled."""
+    saw = Saw(ctx)
+    first = await saw.do("book", compensate=act, retries=1, retry_delay="20ms")
+    await ctx.parallel([saw.do("book", first, compensate=act), saw.do("look", first)])
+    await ctx.sleep("50ms")
+    await saw.do("book", first, compensate=act_in_thread)
+    if input["fails"]:
+        await saw.do("pay", 1, fn=_only_later)
+    return saw.told()
 
 
 @workflow("late")
