@@ -9,7 +9,10 @@ from stepwell.settings import Settings
 from stepwell.store.base import Store
 from stepwell.store.postgres import PostgresStore
 from stepwell.store.sqlite import SqliteStore
+from tests.clients import may_block_the_loop
 from tests.store.acting import Node, SetClock
+
+__all__ = ["may_block_the_loop"]
 
 
 @pytest.fixture
