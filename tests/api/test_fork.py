@@ -289,6 +289,40 @@ async def test_a_history_without_room_to_go_on_is_not_shared(client: AsyncClient
         assert (await client.workflow.wait(fork.run_id, WITHIN_S)).event_count == 6
 
 
+@workflow("forked-undone")
+async def undone(ctx: Context, input: Any) -> None:
+    async def undo(result: Any) -> None:
+        _bodies.append(("undo", result))
+
+    await _step("one", compensate=undo)(input)
+    await _step("two", compensate=undo)()
+    await _step("three")()
+
+
+@pytest.mark.parametrize("url", ["memory://"])
+async def test_a_run_that_was_undone_is_shared_up_to_there_and_what_is_shared_is_not_undone_again(client: AsyncClient):
+    _failing.add("three")
+    async with client.worker(undone):
+        source = await ran(client, undone, "x")
+        assert _ran() == ["one", "two", "three", "undo", "undo"]
+        with pytest.raises(ConflictError):
+            await client.workflow.retry(source.run_id)
+        started = await _seq_of(client, source.run_id, "compensation_started")
+        with pytest.raises(ValidationError, match=f"1 to {started - 1}, not {started}"):
+            await client.workflow.fork(source.run_id, started)
+        _bodies.clear()
+        fork = await client.workflow.fork(source.run_id)
+        assert (await client.workflow.wait(fork.run_id, WITHIN_S)).status == "failed"
+        assert _ran() == ["three"]
+        _bodies.clear()
+        # Its own steps are.
+        fork = await client.workflow.fork(source.run_id, await _seq_of(client, source.run_id, "step_completed"))
+        assert (await client.workflow.wait(fork.run_id, WITHIN_S)).status == "failed"
+        assert _bodies[-1] == ("undo", "two(None)")
+        assert _ran() == ["two", "three", "undo"]
+    assert await client.check_store() == []
+
+
 # -- a source in any state
 
 

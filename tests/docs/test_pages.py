@@ -1,6 +1,7 @@
 """The pages under docs/: their programs run and print what they show, and their tables are complete."""
 
 import asyncio
+import dataclasses
 import inspect
 import multiprocessing
 import os
@@ -28,6 +29,7 @@ from stepwell import (
     workflow,
 )
 from stepwell.cli.app import app
+from stepwell.cli.control import Filter
 from stepwell.model import EVENT_TYPES
 from tests.docs.programs import blocks, pages, run
 from tests.house.tree import ROOT, source_files
@@ -86,16 +88,25 @@ def _commands(group: App, name: str) -> dict[str, Callable[..., object]]:
 
 
 def test_every_command_is_listed_with_its_options():
-    rows = {match[0]: row for shown, row in _rows("cli.md").items() if (match := re.match(r"stepwell( [a-z]+)+(?= |$)", shown))}
+    rows = {
+        match[0]: row for shown, row in _rows("cli.md").items() if (match := re.match(r"stepwell( [a-z][a-z-]+)+(?= |$)", shown))
+    }
     commands = _commands(app, "stepwell")
     assert set(rows) == set(commands)
-    ours = {"common", "json", "store"}
+    ours = {"common", "json", "store", "only"}
     for name, function in commands.items():
         parameters = inspect.signature(function).parameters.values()
         options = {
             f"--{each.name}".replace("_", "-") for each in parameters if each.kind is each.KEYWORD_ONLY and each.name not in ours
         }
         assert options == set(re.findall(r"--[a-z-]+", rows[name][0])), name
+        assert ("only" in inspect.signature(function).parameters) == ("the filter" in rows[name][0]), name
+
+
+def test_every_part_of_the_filter_is_listed():
+    text = (DOCS / "cli.md").read_text(encoding="utf-8")
+    filters = {f"--{field.name}".replace("_", "-") for field in dataclasses.fields(Filter)}
+    assert filters == set(re.findall(r"--[a-z-]+", text.partition("The filter is `")[2].partition("`")[0]))
 
 
 def _event_rows() -> dict[str, list[str]]:

@@ -352,7 +352,7 @@ def test_a_filter_cancels_what_it_names_and_says_how_many_first(shell: Shell):
     assert refused.code == 2
     assert "3 runs" in refused.err
     done = shell.run("runs", "cancel", "--workflow", "approval", "--yes", "--json")
-    assert done.json == {"matched": 3, "cancelled": 3}
+    assert done.json == {"matched": 3, "cancelled": 3, "skipped": []}
     assert "3 runs" in done.err
     statuses = {run["runId"]: run["status"] for run in shell.run("runs", "list", "--json").json["items"]}
     assert statuses == {"a0": "cancelled", "a1": "cancelled", "a2": "cancelled", "g": "pending"}
@@ -488,7 +488,7 @@ def test_runs_are_paused_resumed_and_retried_by_id_and_by_filter(shell: Shell):
     refused = shell.run("runs", "pause", "--tag", "steered")
     assert refused.code == 2
     assert "1 run" in refused.err
-    assert shell.run("runs", "pause", "--tag", "steered", "--yes", "--json").json == {"matched": 1, "paused": 1}
+    assert shell.run("runs", "pause", "--tag", "steered", "--yes", "--json").json == {"matched": 1, "paused": 1, "skipped": []}
     assert shell.run("runs", "resume", "--workflow", "approval", "--yes", "--json").json == {"matched": 2, "resumed": 2}
     assert shell.run("runs", "resume", "p0").code == 1
     assert "not failed" in shell.run("runs", "retry", "p0").err

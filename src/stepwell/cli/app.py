@@ -14,6 +14,7 @@ from cyclopts import App, CycloptsError
 from rich.console import Console
 from rich.text import Text
 
+from stepwell.cli.check import check
 from stepwell.cli.db import db
 from stepwell.cli.demo import demo
 from stepwell.cli.exits import Exit, UsageError, exit_code, explain
@@ -39,7 +40,7 @@ _STEP_THREADS = "stepwell-step"
 _THREAD_ENDS_S = 1.0
 _ABOUT = "Durable workflows: they survive the processes that run them."
 app = App(name="stepwell", help=_ABOUT, version=_version, help_format="plaintext")
-for command in (run, trigger, runs, signal, hook, worker, serve, db, demo):
+for command in (run, trigger, runs, signal, hook, worker, serve, check, db, demo):
     app.command(command)
 app.register_install_completion_command()  # pyright: ignore[reportUnknownMemberType] - its keywords are not typed there
 _YOUNG_OBJECTS: Final = 50_000

@@ -43,6 +43,12 @@ _OPTION_OF = {
     "concurrency": "--concurrency",
     "drain_timeout": "--drain-timeout",
     "reason": "--reason",
+    "from_event": "--from-event",
+    "version": "--version",
+    "value": "--value",
+    "created_after": "--created-after",
+    "created_before": "--created-before",
+    "parent_run_id": "--parent",
     "url": "--store or STEPWELL_URL",
 }
 """The option that a field of the client's calls comes from."""

@@ -56,8 +56,8 @@ def wire(value: msgspec.Struct) -> dict[str, Any]:
 
 def print_json(value: Any, *, indent: int | None = 2) -> None:
     """Print one JSON document."""
-    # The standard encoder: integers beyond 64 bits are legal in users' values.
-    print(json.dumps(value, indent=indent, ensure_ascii=not _speaks_unicode()), flush=True)  # noqa: T201
+    # The standard encoder: integers beyond 64 bits are legal in users' values. Our own types are, too.
+    print(json.dumps(value, indent=indent, ensure_ascii=not _speaks_unicode(), default=wire), flush=True)  # noqa: T201
 
 
 def print_line(value: Any) -> None:
@@ -121,7 +121,7 @@ def brief(value: Any) -> str:
     """Return a value as one short line of JSON; "" for None."""
     if value is None:
         return ""
-    text = json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False, default=wire)
     return text if len(text) <= _BRIEF_LENGTH_MAX else f"{text[: _BRIEF_LENGTH_MAX - 1]}…"
 
 

@@ -27,10 +27,11 @@ from stepwell.cli.output import (
     when,
     wire,
 )
+from stepwell.cli.repair import fork, hooks, set_step_result
 from stepwell.clock import Clock
 
 runs = App(name="runs", help="Look at runs, and steer them.")
-for command in (cancel, pause, resume, retry):
+for command in (cancel, pause, resume, retry, fork, set_step_result, hooks):
     runs.command(command)
 
 

@@ -3,7 +3,7 @@
 import base64
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -13,12 +13,11 @@ from stepwell.engine.api import RunFilter, WorkerInfo
 from stepwell.engine.created import Created, read_created
 from stepwell.errors import ValidationError
 from stepwell.execution.failures import recorded_failure
+from stepwell.execution.histories import TIME_FIELDS, TIMED
 from stepwell.model import STATUSES, ErrorDetails, Event, Run, WaitingFor, WaitKind
 from stepwell.progress import StoredEvent
 from stepwell.store.base import OVER_FROM, RunRow, StoredRun
 from stepwell.store.drafts import UNDOING
-
-_TIMES: Final = ("startedAt", "nextAt", "until")
 
 
 class _Waiting(msgspec.Struct):
@@ -115,10 +114,11 @@ def _failure(final: StoredEvent | None) -> tuple[str | None, ErrorDetails | None
 def event_of(run_id: str, event: StoredEvent) -> Event:
     """Return an event as users see it: times in its payload as RFC 3339."""
     payload: Any = codec.decode(event.payload)
-    if event.type in _TIMED:
-        for field in _TIMES:
+    if event.type in TIMED:
+        for field in TIME_FIELDS:
             if isinstance(payload.get(field), int):
                 payload[field] = rfc3339(payload[field])
+    elif event.type == "patch_marked":
         payload.pop("inserted", None)
     is_users = event.step_id.startswith("event:")
     return Event(
@@ -126,12 +126,6 @@ def event_of(run_id: str, event: StoredEvent) -> Event:
         event_type=event.type, step_id=None if is_users else event.step_id or None, name=event.name or None, payload=payload,
         created_at=from_ms(event.at_ms),
     )  # fmt: skip
-
-
-_TIMED: Final = frozenset({
-    "step_started", "step_completed", "step_failed", "step_retrying", "sleep_started", "sleep_completed", "child_started",
-    "state_set", "patch_marked", "compensation_completed", "compensation_failed",
-})  # fmt: skip
 
 
 def rfc3339(ms: int) -> str:

@@ -1,6 +1,7 @@
 """The words in which a run's failures are recorded and told. Pure."""
 
 import inspect
+import re
 from typing import Final
 
 import msgspec
@@ -9,6 +10,7 @@ from stepwell.errors import MaxEventsError
 from stepwell.execution.call import FailureRecord, printable
 
 _HERE: Final = __file__.rsplit("execution", 1)[0]
+_FRAMES: Final = re.compile(r'File "([^"]+)", line (\d+)')
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -49,6 +51,12 @@ def misfit_text(recorded: str, asked: str, line: str) -> str:
 def misfit_delay_ms(tries: int) -> int:
     """Return how long to wait before code that did not fit is tried again: a second, doubled each time, five minutes at most."""
     return min(1_000 << min(tries, 16), 300_000)
+
+
+def traced_line(traceback: str) -> str:
+    """Return ``file:line`` of the innermost place outside of stepwell that a traceback shows."""
+    places = [place for place in _FRAMES.findall(traceback) if not place[0].startswith(_HERE)]
+    return ":".join(places[-1]) if places else ""
 
 
 def user_line() -> str:

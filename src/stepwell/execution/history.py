@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from stepwell.execution.identity import kind_of
 from stepwell.progress import Message, StoredEvent
 
 OUTCOMES: Final = frozenset(
@@ -183,7 +184,7 @@ class History:
         self._shared_unasked = len(self._records)
         for record in self._records.values():
             record.is_shared = True
-            if record.outcome is None and not is_sleep(record.identity):
+            if record.outcome is None and kind_of(record.identity) != "sleep":
                 record.began = None
 
     def _record(self, identity: str) -> Record:
@@ -197,7 +198,7 @@ class History:
         else:
             record.is_shared = False
             self._shared_unasked -= 1
-        path = _path(identity)
+        path = path_of(identity)
         self._unasked[path] = self._unasked.get(path, 0) + 1
         return record
 
@@ -214,7 +215,7 @@ class History:
             if record.is_shared:
                 self._shared_unasked -= 1
                 return record
-            path = _path(identity)
+            path = path_of(identity)
             left = self._unasked[path] - 1
             if left:
                 self._unasked[path] = left
@@ -228,6 +229,12 @@ class History:
         """Tell whether something recorded in this branch has not been asked for yet: code that asks for something new there has
         changed, legally or not."""
         return path in self._unasked
+
+    def first_ahead(self, path: str) -> StoredEvent | None:
+        """Return the first event recorded in this branch that the code has not asked for and must ask for."""
+        if not self.is_ahead(path):
+            return None
+        return min((event for event in self.left() if path_of(event.step_id) == path), key=lambda event: event.seq, default=None)
 
     def is_ahead_below(self, path: str) -> bool:
         """Tell the same of a branch and all branches that it has started; what is shared with another run counts as well."""
@@ -317,10 +324,6 @@ def received(message: Message) -> str:
     return f'{{"payload":{text},"{field}":{msgspec.json.encode(identity).decode()},"mailboxSeq":{seq}}}'
 
 
-def is_sleep(identity: str) -> bool:
-    """Tell whether an identity is that of a sleep."""
-    return identity.startswith("sleep:", len(_path(identity)))
-
-
-def _path(identity: str) -> str:
+def path_of(identity: str) -> str:
+    """Return the path of the branch that an operation belongs to."""
     return identity[: identity.rfind("/") + 1]

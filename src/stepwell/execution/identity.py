@@ -16,6 +16,12 @@ _KEY_LENGTH_MAX: Final = 200
 _ESCAPES = str.maketrans({"%": "%25", "#": "%23", "/": "%2F", "~": "%7E", "@": "%40"})
 
 
+def kind_of(identity: str) -> str:
+    """Return the kind of operation that has an identity: ``step``, or one of ``KINDS``."""
+    kind, colon, _ = identity.rpartition("/")[2].partition(":")
+    return kind if colon and kind in KINDS else "step"
+
+
 @lru_cache(maxsize=10_000)
 def step_key(name: str) -> str:
     """Return the name of a step as it stands in identities, where ``# / ~ @ %`` mean something else."""
