@@ -1,8 +1,9 @@
 """The part of the corpus whose runs are undone: their completed steps have compensations."""
 
+import contextlib
 from typing import Any
 
-from stepwell import AsyncClient, Context, step, workflow
+from stepwell import AsyncClient, ConflictError, Context, step, workflow
 from tests.crash import world as here
 from tests.crash.shapes import RUN, SHAPES, effect, effect_in_thread, endless, failing, has, has_recorded, shape, unsure, until
 from tests.crash.shapes import waits as waits_for_something
@@ -54,7 +55,15 @@ async def undone_in_a_body(ctx: Context) -> None:
     await step("c", endless, compensate=effect)(*await _two(ctx))
 
 
-@shape("ExecutionTimeoutError: execution timeout of 400 ms is over", status="failed", execution_timeout=400)
+async def _hurries(client: AsyncClient) -> None:
+    await until(client, waits_for_something)
+    with contextlib.suppress(ConflictError):  # it is late already, or over
+        await client.workflow.update_run(RUN, execution_timeout=1)
+
+
+@shape(
+    "ExecutionTimeoutError: execution timeout of 1 ms is over", drive=_hurries, status="failed", execution_timeout="1h"
+)  # fmt: skip
 async def undone_after_its_deadline(ctx: Context) -> None:
     """A deadline that passes while it waits, whoever executes it."""
     await _two(ctx)

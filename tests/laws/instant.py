@@ -25,6 +25,7 @@ class Instant:
     depth_max = 100
     keep_ms = 60_000
     shown_ms = 60_000
+    grace_ms = 0
 
     def __init__(self, assignment: Assignment, flows: Flows, messages: Sequence[Message] = ()) -> None:
         self.flows = flows

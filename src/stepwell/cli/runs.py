@@ -28,10 +28,11 @@ from stepwell.cli.output import (
     wire,
 )
 from stepwell.cli.repair import fork, hooks, set_step_result
+from stepwell.cli.update import update
 from stepwell.clock import Clock
 
 runs = App(name="runs", help="Look at runs, and steer them.")
-for command in (cancel, pause, resume, retry, fork, set_step_result, hooks):
+for command in (cancel, pause, resume, retry, update, fork, set_step_result, hooks):
     runs.command(command)
 
 

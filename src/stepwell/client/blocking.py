@@ -213,6 +213,15 @@ class Workflows:
         """See ``AsyncWorkflows.set_step_result``."""
         return self._run(self._workflows.set_step_result(id, step_id, value, reason))
 
+    def update_run(
+        self, id: str, *, tags: Sequence[str] | None = None, priority: int | None = None, max_events: int | None = None,
+        execution_timeout: Duration | None = None,
+    ) -> Run[Any]:  # fmt: skip
+        """See ``AsyncWorkflows.update_run``."""
+        return self._run(self._workflows.update_run(
+            id, tags=tags, priority=priority, max_events=max_events, execution_timeout=execution_timeout
+        ))  # fmt: skip
+
     def resume(self, id: str) -> Run[Any]:
         """See ``AsyncWorkflows.resume``."""
         return self._run(self._workflows.resume(id))

@@ -1,12 +1,14 @@
 """What can be done to a run from outside: cancel, pause, resume, retry, repair."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from stepwell import codec
 from stepwell.checks import check_int, check_name, check_run_id
 from stepwell.client.recorded import Recorded, derived
-from stepwell.client.requests import new_id
-from stepwell.engine.api import ForkRequest
+from stepwell.client.requests import new_id, update_request
+from stepwell.durations import Duration
+from stepwell.engine.api import ForkRequest, UpdateRequest
 from stepwell.errors import ValidationError
 from stepwell.execution.branch import StepScope, current
 from stepwell.execution.identity import fork_id
@@ -137,6 +139,32 @@ class AsyncControl(Recorded):
             value, field="value", limit_bytes=engine.settings.payload_bytes_max, depth_max=engine.settings.depth_max
         )  # fmt: skip
         return await engine.set_step_result(id, step_id, text, reason)
+
+    async def update_run(
+        self, id: str, *, tags: Sequence[str] | None = None, priority: int | None = None, max_events: int | None = None,
+        execution_timeout: Duration | None = None,
+    ) -> Run[Any]:  # fmt: skip
+        """Change a run's tags, its place in the queue, or its limits. What is not given stays as it is.
+
+        Args:
+            tags: Instead of those that it has. Those of a run that is over may change too. ``ctx.tags`` stays what it was.
+            priority: Of a run that waits to be started.
+            max_events: Of its whole history. More than it has by now.
+            execution_timeout: Counted from where the present one is, else from the first start; if it is over by then, the run
+                fails. A bare number is milliseconds.
+
+        Raises:
+            NotFoundError: There is no such run. ValidationError: nothing is given, or something out of its bounds.
+            ConflictError: It is over, or being undone, and more than its tags is to change; or its history is too long already.
+
+        Durability: Stored on return. Who executes the run knows within a second. Calling twice does no harm.
+        """
+        check_run_id(id, "id")
+        update = update_request(tags, priority, max_events, execution_timeout)
+        return await self._recorded("update_run", self._update_run, id, update)
+
+    async def _update_run(self, id: str, update: UpdateRequest) -> Run[Any]:
+        return await (await self._client.engine()).update_run(id, update)
 
     async def resume(self, id: str) -> Run[Any]:
         """Let a paused run go on, or take back that it was to be paused.

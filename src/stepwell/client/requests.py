@@ -10,7 +10,7 @@ from stepwell import codec
 from stepwell.authoring.workflow import Workflow, registry
 from stepwell.checks import check_int, check_name, check_run_id
 from stepwell.durations import Duration, parse_ms, to_ms
-from stepwell.engine.api import RunFilter, SignalRequest, TriggerRequest
+from stepwell.engine.api import RunFilter, SignalRequest, TriggerRequest, UpdateRequest
 from stepwell.errors import ValidationError
 from stepwell.model import EVENT_TYPES, STATUSES, Status
 from stepwell.settings import Settings
@@ -56,6 +56,22 @@ def trigger_request(
         execution_timeout_ms=timeout_ms,
         signal=signal,
     )
+
+
+def update_request(
+    tags: Sequence[str] | None, priority: int | None, max_events: int | None, execution_timeout: Duration | None
+) -> UpdateRequest:
+    """Return what to ask the engine to change."""
+    if tags is None and priority is None and max_events is None and execution_timeout is None:
+        raise ValidationError("give at least one of tags, priority, max_events and execution_timeout", field="tags")
+    return UpdateRequest(
+        tags=None if tags is None else check_tags(tags),
+        priority=None if priority is None else check_int(priority, "priority", -1_000_000, 1_000_000),
+        max_events=None if max_events is None else check_int(max_events, "max_events", 3, 10_000_000),
+        execution_timeout_ms=None if execution_timeout is None else parse_ms(
+            execution_timeout, bare="ms", field="execution_timeout"
+        ),
+    )  # fmt: skip
 
 
 def check_tags(tags: Sequence[str] | None) -> list[str]:

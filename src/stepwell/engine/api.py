@@ -54,6 +54,15 @@ class ForkRequest(msgspec.Struct, kw_only=True):
     version: str | None = None
 
 
+class UpdateRequest(msgspec.Struct, kw_only=True):
+    """What is to be changed of a run; None leaves what there is."""
+
+    tags: list[str] | None = None
+    priority: int | None = None
+    max_events: int | None = None
+    execution_timeout_ms: int | None = None
+
+
 class RunFilter(msgspec.Struct, kw_only=True):
     """Which runs to list; None does not restrict. Newest first."""
 
@@ -255,6 +264,14 @@ class Engine(Protocol):
 
         Raises:
             ConflictError: The run is not paused, or the step is completed.
+        """
+        ...
+
+    async def update_run(self, run_id: str, update: UpdateRequest) -> Run[Any]:
+        """Change a run's tags, priority or limits.
+
+        Raises:
+            ConflictError: Its state does not allow it.
         """
         ...
 

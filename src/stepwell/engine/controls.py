@@ -5,12 +5,26 @@ from typing import Any, Final
 import msgspec
 
 from stepwell import codec
+from stepwell.engine.api import UpdateRequest
 from stepwell.engine.reading import Reading
 from stepwell.errors import ConflictError, NotFoundError
 from stepwell.execution.failures import recorded_origins
 from stepwell.model import Run
 from stepwell.progress import NewEvent, StoredEvent
-from stepwell.store.base import FAILED, OVER_FROM, Amend, Cancel, Cancelled, Operation, Pause, Resume, Retry, RunRow, Stored
+from stepwell.store.base import (
+    FAILED,
+    OVER_FROM,
+    Amend,
+    Cancel,
+    Cancelled,
+    Operation,
+    Pause,
+    Resume,
+    Retry,
+    RunRow,
+    Stored,
+    Update,
+)
 
 _OUTCOMES: Final = {"step_completed", "step_failed", "step_interrupted"}
 _RUN: Final = "run:"
@@ -60,6 +74,25 @@ class Controls(Reading):
         run = await self.get_run(run_id)
         if stored.reason == "over":
             raise ConflictError(f"run {run_id!r} is {run.status} and cannot be paused")
+        return run
+
+    async def update_run(self, run_id: str, update: UpdateRequest) -> Run[Any]:
+        """See ``Engine.update_run``."""
+        request = Update(
+            run_id=run_id, tags=None if update.tags is None else codec.encode(update.tags, field="tags"),
+            priority=update.priority, max_events=update.max_events, timeout_ms=update.execution_timeout_ms,
+            at_ms=self.store.now_ms(),
+        )  # fmt: skip
+        stored = await self._asked(run_id, request)
+        run = await self.get_run(run_id)
+        if stored.reason == "over":
+            raise ConflictError(f"run {run_id!r} is {run.status}: only its tags can be changed")
+        if stored.reason == "undoing":
+            raise ConflictError(f"run {run_id!r} is being undone: only its tags can be changed")
+        if stored.reason == "limit":
+            raise ConflictError(f"run {run_id!r} has {stored.seq} events already: max_events cannot be {update.max_events}")
+        if update.execution_timeout_ms is not None:
+            self.pulse()  # it knows of all deadlines, and looks when the next is
         return run
 
     async def resume(self, run_id: str) -> Run[Any]:

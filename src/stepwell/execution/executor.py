@@ -476,6 +476,15 @@ class Execution:
         if messages and messages[-1].mailbox_seq > self.inbox.seen:
             self.wake(lambda: self.inbox.transcribe(messages))
 
+    def limited(self, max_events: int, deadline_ms: int | None) -> None:
+        """See ``Recipient.limited``."""
+        self.assignment.max_events, self._events_max = max_events, max_events - 1
+        self.deadline_ms = deadline_ms
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if deadline_ms is not None and self.undoing is None:
+            self._deadline = self.host.call_at(deadline_ms, self._deadline_passed)
+
     def decided(self, ending: Ending, event: NewEvent) -> None:
         """Somebody outside has decided on the end of the run."""
         if self.undoing is None:

@@ -1,7 +1,7 @@
 """Messages for a run: transcribed into its history in their order, and told to whom they concern."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -31,9 +31,23 @@ class Recipient(Protocol):
         """Hand the run back as soon as no body of it is under way."""
         ...
 
+    def limited(self, max_events: int, deadline_ms: int | None) -> None:
+        """Somebody outside has changed how far the run may go."""
+        ...
+
+    def offer(self) -> None: ...
+
     def decided(self, ending: Ending, event: NewEvent) -> None:
         """Somebody outside has decided on the end of the run."""
         ...
+
+
+class _Limits(msgspec.Struct, rename="camel"):
+    max_events: int
+    deadline: int | None
+
+
+_limits: Final = msgspec.json.Decoder(_Limits).decode
 
 
 class Inbox:
@@ -55,6 +69,7 @@ class Inbox:
             event_type = TRANSCRIBED.get(message.kind, "")
             try:
                 payload = received(message)
+                limits = _limits(message.payload) if message.kind == "limits" else None
                 ending = Ending.of(event_type, message.payload) if event_type in UNDOES else None
             except msgspec.MsgspecError as error:
                 what = f"a message {message.name!r} that cannot be read ({error})"
@@ -66,6 +81,10 @@ class Inbox:
                 # The rest is for who holds the run next: what is let go of must not have read more than it says.
                 run.drain()
                 return
+            if limits is not None:
+                run.limited(limits.max_events, limits.deadline)
+                run.offer()  # that it was read
+                continue
             at_ms = run.time()
             if ending is not None:
                 run.decided(ending, NewEvent(event_type, "", "", message.payload, at_ms))

@@ -121,7 +121,7 @@ class Put(msgspec.Struct, kw_only=True):
     """A message for a run's mailbox. Outcome: ``Stored``."""
 
     run_id: str
-    kind: Literal["signal", "hook", "run", "cancel", "fail", "pause"]
+    kind: Literal["signal", "hook", "run", "cancel", "fail", "pause", "limits"]
     name: str
     message_id: str
     payload: str
@@ -220,6 +220,20 @@ class Amend(msgspec.Struct, kw_only=True):
     run_id: str
     seq: int
     event: NewEvent
+
+
+class Update(msgspec.Struct, kw_only=True):
+    """Change a run's tags, priority or limits; None leaves what there is. Who owns it is told of new limits. Outcome: ``Stored``
+    with reason ``stored``, ``missing``, ``limit`` (its history is as long as ``max_events`` already), and, but for tags,
+    ``over`` or ``undoing``.
+    """
+
+    run_id: str
+    tags: str | None
+    priority: int | None
+    max_events: int | None
+    timeout_ms: int | None
+    at_ms: int
 
 
 class HookRow(NamedTuple):
@@ -366,6 +380,7 @@ Operation: TypeAlias = (
     | Resume
     | Retry
     | Amend
+    | Update
     | MakeHook
     | AnswerHook
     | Claim

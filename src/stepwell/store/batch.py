@@ -34,11 +34,13 @@ from stepwell.store.base import (
     Resume,
     Retry,
     RunRow,
+    Stored,
     Triggered,
+    Update,
 )
 from stepwell.store.drafts import Draft, EventRow, MessageRow, Page
 from stepwell.store.due import find_due
-from stepwell.store.new_runs import KnownRun, Register
+from stepwell.store.new_runs import PRIORITY_STEP_MS, KnownRun, Register
 from stepwell.store.plans import Change, Get, Lock, Plan, Row, Table, Together, Write, ask, change, to_json
 from stepwell.store.waits import Waits
 
@@ -134,6 +136,7 @@ class BatchExecution:
         groups.answer(Resume, lambda resume: control.resume(page, resume))
         groups.answer(Retry, lambda retry: control.retry(page, retry))
         groups.answer(Amend, lambda amend: control.amend(page, amend))
+        yield from groups.carry_out(Update, self._update)
         yield from groups.carry_out(Expire, self._expire)
         yield from waits.tell()
         yield from groups.carry_out(Claim, self._claim)
@@ -222,7 +225,9 @@ class BatchExecution:
         news, progresses, emits, puts = groups.of(NewRun), groups.of(Progress), groups.of(Emit), groups.of(Put)
         asking: list[MakeHook | AnswerHook] = [*groups.of(MakeHook), *groups.of(AnswerHook)]
         cancels = groups.of(Cancel)
-        steering: list[Pause | Resume | Amend] = [*groups.of(Pause), *groups.of(Resume), *groups.of(Amend)]
+        steering: list[Pause | Resume | Amend | Update] = [
+            *groups.of(Pause), *groups.of(Resume), *groups.of(Amend), *groups.of(Update)
+        ]  # fmt: skip
         asked_keys = [(new.workflow, new.idempotency_key) for new in news if new.idempotency_key is not None]
         if asked_keys:
             held = yield from ask("find_keys", list[tuple[str, str, str]], to_json(asked_keys))
@@ -281,6 +286,16 @@ class BatchExecution:
     def _keep_mail(self, found: list[tuple[str, int, str]]) -> None:
         for run_id, seq, message_id in found:
             self._page.mail[run_id, seq] = message_id
+
+    def _update(self, update: Update) -> Plan[Stored]:
+        stored = control.update(self._page, update)
+        if stored.reason == "stored":
+            self.has_written = True
+            yield from change(
+                "update_run", update.tags, update.priority, PRIORITY_STEP_MS, update.max_events, update.timeout_ms,
+                self._page.now_ms, update.run_id,
+            )  # fmt: skip
+        return stored
 
     def _expire(self, expire: Expire) -> Plan[list[str]]:
         yield from self._write()

@@ -22,6 +22,7 @@ from stepwell.store.base import (
     Resume,
     Retry,
     Stored,
+    Update,
 )
 from stepwell.store.drafts import (
     MOVED,
@@ -166,6 +167,45 @@ def retry(page: Page, request: Retry) -> Stored:
     for other in request.along:
         retry(page, other)
     return Stored("stored", run.seq)
+
+
+def update(page: Page, request: Update) -> Stored:
+    """Change what a run is called and how far it may go. What no draft has is left to the caller to write."""
+    run = page.runs.get(request.run_id)
+    if run is None:
+        return Stored("missing")
+    limits = (request.max_events, request.timeout_ms)
+    if (request.priority, *limits) != (None, None, None):
+        if run.status >= OVER_FROM:
+            return Stored("over", run.seq)
+        if run.wanted & UNDOING:
+            return Stored("undoing", run.seq)
+    # Room for the final event, and for run_started where it is still to come.
+    if request.max_events is not None and request.max_events < run.seq + (2 if run.status == PENDING else 1):
+        return Stored("limit", run.seq)
+    if request.max_events is not None:
+        run.max_events = request.max_events
+    if request.timeout_ms is not None:
+        run.deadline = _new_deadline(run, request.timeout_ms, request.at_ms)
+        run.timeout_ms = request.timeout_ms
+        run.changed = MOVED
+    if run.owner is not None and limits != (None, None):
+        payload = to_text({"maxEvents": run.max_events, "deadline": run.deadline})
+        message_id = f"limits/{run.mailbox_seq + 1}"
+        put(
+            page, Put(run_id=run.run_id, kind="limits", name="", message_id=message_id, payload=payload, at_ms=request.at_ms)
+        )  # fmt: skip
+        page.mailed.append(run.run_id)
+    return Stored("stored", run.seq, run.owner)
+
+
+def _new_deadline(run: Draft, timeout_ms: int, at_ms: int) -> int | None:
+    """Return the deadline with another time-out: it counts from where the old one did, else from the start of the run."""
+    if run.deadline is not None and run.timeout_ms is not None:
+        return run.deadline - run.timeout_ms + timeout_ms
+    if run.started_at is None or run.timeout_ms is not None:
+        return None  # it has not begun to count: that is when somebody takes the run
+    return (run.started_at if run.attempt == 1 else at_ms) + timeout_ms
 
 
 def amend(page: Page, request: Amend) -> Stored:
