@@ -1,12 +1,11 @@
 """Changing a run's tags, priority and limits, whoever executes it."""
 
 import asyncio
-from typing import Any
 
 import pytest
 
 from stepwell import AsyncClient, ConflictError, Context, NotFoundError, Settings, ValidationError, step, workflow
-from tests.api.tools import executed, seen, until, waits_for
+from tests.api.tools import executed, seen, waits_for
 from tests.clients import PATIENCE_S
 
 
@@ -60,33 +59,21 @@ async def test_a_higher_priority_lets_a_waiting_run_go_first(client: AsyncClient
 
 async def test_a_run_gets_more_room_while_it_is_executed(client: AsyncClient):
     # promise 10
-    entered, go_on = asyncio.Event(), asyncio.Event()
-
-    async def gate() -> None:
-        entered.set()
-        await go_on.wait()
-
-    @workflow("updated-room", max_events=4)
+    @workflow("updated-room", max_events=5)
     async def wf(ctx):
-        await step("gate", gate)()
+        await step("first", lambda: 0)()
+        await ctx.wait_for_signal("go")
         for _ in range(5):
             await step("one", lambda: 1)()
         return "enough"
 
     async with client.worker(wf):
         run = await client.workflow.trigger(wf)
-        await entered.wait()
-        await client.workflow.update_run(run.run_id, max_events=9)
-
-        async def has_heard() -> bool:
-            engine: Any = await client.engine()
-            (session,) = engine.sessions
-            return all(held.assignment.max_events == 9 for held in session.held.values())
-
-        await until(has_heard)
-        go_on.set()
+        await waits_for(client, run.run_id, "signal")
+        await client.workflow.update_run(run.run_id, max_events=10)
+        await client.workflow.send_signal(run.run_id, "go")
         assert await client.workflow.result(run, PATIENCE_S) == "enough"
-        assert (await client.workflow.get_run(run.run_id)).event_count == 9
+        assert (await client.workflow.get_run(run.run_id)).event_count == 10
 
 
 async def test_a_run_cannot_get_less_room_than_it_has_used(client: AsyncClient):

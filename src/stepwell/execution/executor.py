@@ -429,8 +429,8 @@ class Execution:
             self._fail(failure_payload(describe(max_events_error(self.assignment.max_events))))
         else:
             self.undoing.again()
+            self.offer()
         self.outbox.counted = 0
-        self.offer()
 
     def _reopen(self) -> None:
         """It turns out that the run has not ended."""

@@ -13,7 +13,7 @@ from msgspec import Raw
 
 from stepwell.clock import Alarm, Clock
 from stepwell.durations import from_ms
-from stepwell.engine.api import ForkRequest, MadeHook, RunFilter, SignalRequest, TriggerRequest, Worker, WorkerInfo
+from stepwell.engine.api import ForkRequest, MadeHook, RunFilter, SignalRequest, TriggerRequest, UpdateRequest, Worker, WorkerInfo
 from stepwell.errors import RateLimitedError, StepwellError, UnavailableError, ValidationError
 from stepwell.execution.tokens import parse_token
 from stepwell.model import Event, Hook, Page, Run, Stats
@@ -90,6 +90,13 @@ class _NewHook(_Body):
 
 class _Change(_Body):
     status: str
+
+
+class _Update(_Body):
+    tags: list[str] | None
+    priority: int | None
+    max_events: int | None
+    execution_timeout: int | None
 
 
 class _Fork(_Body):
@@ -213,6 +220,14 @@ class RemoteEngine:
 
     async def _change(self, run_id: str, status: str, *, is_safe: bool) -> Run[Any]:
         return read_run(await self._http.ask("PATCH", _run(run_id), body=_encode(_Change(status)), is_safe=is_safe))
+
+    async def update_run(self, run_id: str, update: UpdateRequest) -> Run[Any]:
+        """See ``Engine.update_run``."""
+        body = _Update(
+            tags=update.tags, priority=update.priority, max_events=update.max_events,
+            execution_timeout=update.execution_timeout_ms,
+        )  # fmt: skip
+        return read_run(await self._http.ask("PATCH", _run(run_id), body=_encode(body)))
 
     async def set_step_result(self, run_id: str, step_id: str, value: str, reason: str) -> Run[Any]:
         """See ``Engine.set_step_result``."""

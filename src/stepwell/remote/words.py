@@ -47,7 +47,8 @@ def progress_frame(progress: Progress, no: int) -> ProgressFrame:
     final = progress.final
     return ProgressFrame(
         run_id=progress.run_id, turn=progress.turn, no=no, events=[_wire_event(event) for event in progress.events],
-        mailbox_consumed=progress.mailbox_consumed, consumed=list(progress.consumed),
+        mailbox_consumed=progress.mailbox_consumed, consumed=list(progress.consumed), beyond=progress.beyond,
+        undoing=None if progress.undoing is None else _wire_event(progress.undoing),
         quiet=[_wire_event(event) for event in progress.quiet], has_outcome=progress.has_outcome, undo=progress.undo,
         awaits=list(progress.awaits), waiting=_wire_waiting(progress.waiting), suspend=_wire_waiting(progress.suspend),
         misfit=progress.misfit, release=progress.release,
@@ -62,7 +63,8 @@ def read_progress(frame: ProgressFrame) -> Progress:
         run_id=frame.run_id, turn=frame.turn, events=[_new_event(event) for event in frame.events],
         mailbox_consumed=frame.mailbox_consumed, consumed=frame.consumed, quiet=[_new_event(event) for event in frame.quiet],
         has_outcome=frame.has_outcome, undo=frame.undo, awaits=frame.awaits, waiting=_waiting(frame.waiting),
-        suspend=_waiting(frame.suspend), misfit=frame.misfit, release=frame.release,
+        suspend=_waiting(frame.suspend), misfit=frame.misfit, release=frame.release, beyond=frame.beyond,
+        undoing=None if frame.undoing is None else _new_event(frame.undoing),
         final=None if final is None else Ending(_NUMBERS[final.status], _new_event(final.event)),
     )  # fmt: skip
 

@@ -72,8 +72,14 @@ class BatchBody(_Body):
 
 
 class PatchBody(_Body):
-    """What to change of a run."""
+    """What to change of a run. Of one that is over only ``tags`` may change, and ``status`` to ``pending``."""
 
+    tags: Tags | None = None
+    """Instead of those that it has."""
+    priority: Priority | None = None
+    max_events: MaxEvents | None = None
+    execution_timeout: Span | None = None
+    """Counted from where the present one is, else from the first start. A number is milliseconds."""
     status: Literal["paused", "running", "pending", "cancelled"] | None = None
     """``paused``, ``running`` (resume), ``pending`` (retry a failed run), ``cancelled``."""
     reason: Reason | None = None

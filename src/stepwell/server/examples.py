@@ -16,7 +16,7 @@ OF_TYPES: Final[dict[str, Any]] = {
         "tags": ["welcome"], "executionTimeout": "1h",
     },
     "BatchBody": {"runs": [{"workflowName": "resize", "input": 1}, {"workflowName": "resize", "input": 2}]},
-    "PatchBody": {"status": "paused"},
+    "PatchBody": {"tags": ["welcome", "urgent"], "maxEvents": 1000, "executionTimeout": "2h", "status": "paused"},
     "SignalBody": {"name": "manager-approval", "payload": {"approved": True}, "signalId": "mail-4711"},
     "EventBody": {"runId": _RUN_ID, "eventType": "exported", "payload": {"rows": 12}},
     "HookBody": {"runId": _RUN_ID, "name": "document-approval", "action": "approve", "payload": [7], "expires": "3d"},

@@ -133,7 +133,7 @@ class RemoteHeld:
             self._messages = tuple(m for m in self._messages if m.mailbox_seq > progress.mailbox_consumed)
         self._answer()
         if isinstance(outcome, Recorded):
-            if progress.final is not None or progress.release or (progress.suspend is not None and outcome.quiet):
+            if progress.release or ((progress.final or progress.suspend) is not None and outcome.quiet):
                 self._end("over")
         elif outcome.reason != "limit":
             self._end("lost")
@@ -258,7 +258,8 @@ class Link:
     def _check(self, frame: ProgressFrame) -> None:
         if len(frame.events) + len(frame.quiet) > _RECORDED_MAX:
             raise ProtocolError(f"more than {_RECORDED_MAX} events in one progress")
-        for event in (*frame.events, *frame.quiet):
+        undoing = [] if frame.undoing is None else [frame.undoing]
+        for event in (*frame.events, *frame.quiet, *undoing):
             if event.type not in _WORKERS_TYPES:
                 raise ProtocolError(f"an event of type {event.type!r}, which a worker does not record")
             self._check_payload(event)

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from stepwell.checks import check_name
-from stepwell.client.requests import new_id, run_filter, signal_request, trigger_request
+from stepwell.client.requests import new_id, run_filter, signal_request, trigger_request, update_request
 from stepwell.durations import Duration, parse_ms
 from stepwell.engine.api import ForkRequest, TriggerRequest
 from stepwell.errors import NotFoundError, PermissionDeniedError, StepwellError, ValidationError
@@ -142,6 +142,9 @@ async def patch(request: Request) -> Answer:
     body = await request.body(PatchBody)
     await request.world.must_see(request.identity, run_id)
     engine = request.world.engine
+    if (body.tags, body.priority, body.max_events, body.execution_timeout) != (None, None, None, None):
+        update = update_request(body.tags, body.priority, body.max_events, body.execution_timeout)
+        await engine.update_run(run_id, update)
     match body.status:
         case "paused":
             return answer(await engine.pause(run_id))

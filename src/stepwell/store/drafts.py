@@ -218,7 +218,8 @@ def _refusal(page: Page, run: Draft, progress: Progress) -> Refused | None:
         return Refused("guard", run.seq)
     # Event number max_events is always a final one: a progress without a final leaves room for it. What compensations record
     # does not count, so a run that is being undone may be past it.
-    counted = len(progress.events) - progress.beyond + len(progress.quiet)
+    beyond = progress.beyond if run.wanted & UNDOING or progress.undoing is not None else 0
+    counted = len(progress.events) - beyond + len(progress.quiet)
     if counted and run.seq + counted + 1 > run.max_events:
         return Refused("limit", run.seq)
     expected = run.mailbox_consumed
