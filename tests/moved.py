@@ -46,7 +46,7 @@ class _Alarm:
         self._handle: asyncio.Handle | None = None
 
     def ring_soon(self) -> None:
-        self._handle = asyncio.get_running_loop().call_soon(self._callback)
+        self._handle = asyncio.get_running_loop().call_later(0, self._callback)
 
     def cancel(self) -> None:
         if self._handle is not None:

@@ -17,6 +17,7 @@ from stepwell import (
     workflow,
 )
 from tests.api.tools import events_of, ran, seen, types_of, waits_for
+from tests.moved import MovedClock
 
 
 class _Gate:
@@ -241,6 +242,27 @@ async def test_a_retried_parent_hears_again_of_a_child_that_cannot_be_retried(cl
         again = await client.workflow.wait("parent", 30)
         assert (again.status, again.attempt) == ("failed", 2)
         assert (await client.workflow.get_run(kid.run_id)).attempt == 1
+
+
+@workflow("retried-late-parent", execution_timeout=1_000)
+async def late_parent(ctx: Context) -> Any:
+    return await ctx.run_child(signals)
+
+
+async def test_a_retried_parent_hears_of_a_child_that_ended_while_the_parent_was_over():
+    # promise 13
+    clock = MovedClock()
+    async with AsyncClient("memory://", clock=clock) as client, client.worker(late_parent, signals):
+        await client.workflow.trigger(late_parent, run_id="parent")
+        await seen(client, "parent", "child_started")
+        clock.advance(1_000)
+        assert (await client.workflow.wait("parent", 30)).status == "failed"
+        (kid,) = await client.workflow.get_child_runs("parent")
+        for number in range(2):
+            await client.workflow.send_signal(kid.run_id, "go", number)
+        await client.workflow.wait(kid.run_id, 30)
+        await client.workflow.retry("parent")
+        assert await client.workflow.result("parent", 30) == [0, 1]
 
 
 async def test_a_pause_that_a_failure_came_before_is_forgotten_when_the_run_is_retried(client: AsyncClient):

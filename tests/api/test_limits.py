@@ -169,13 +169,13 @@ async def test_a_run_that_takes_too_long_fails_and_its_step_is_cancelled(client:
             cancelled.append(True)
             raise
 
-    @workflow("limits-timeout", execution_timeout="50ms")
+    @workflow("limits-timeout", execution_timeout="1s")
     async def wf(ctx):
         await step("hang", hang)()
 
     run = await executed(client, wf)
     assert run.status == "failed"
-    assert run.execution_timeout == 50
+    assert run.execution_timeout == 1_000
     assert run.error is not None
     assert "timeout" in run.error
     assert "ExecutionTimeoutError" in run.error
@@ -326,3 +326,23 @@ async def test_no_body_begins_after_the_deadline_even_if_nobody_has_noticed_it()
     assert over.status == "failed"
     assert "timeout" in (over.error or "")
     assert calls == []
+
+
+@workflow("limits-waits", execution_timeout=10_000)
+async def waits(ctx: Context) -> Any:
+    return await ctx.wait_for_signal("go")
+
+
+async def test_a_run_that_is_taken_up_after_its_deadline_fails_though_it_has_only_to_return():
+    # promise 10
+    clock = MovedClock()
+    async with AsyncClient("memory://", clock=clock) as client:
+        run = await client.workflow.trigger(waits)
+        async with client.worker(waits):
+            await seen(client, run.run_id, "run_started")
+        clock.advance(10_000)
+        await client.workflow.send_signal(run.run_id, "go")
+        async with client.worker(waits):
+            over = await client.workflow.wait(run.run_id, PATIENCE_S)
+    assert over.status == "failed"
+    assert "timeout" in (over.error or "")

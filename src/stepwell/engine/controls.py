@@ -140,6 +140,7 @@ class Controls(Reading):
             if parent is None or parent in known or not await self._is_over(parent):
                 known.add(run_id)
                 along.append(await self._retry_of(stored.row, stored.final.payload, known))
+        voided = list(dict.fromkeys([*voided, *_open_waits(events)]))
         payload = codec.encode({"attempt": row.attempt + 1, "voided": voided, "runs": runs}, field="payload")
         return Retry(run_id=row.run_id, seq=row.seq, payload=payload, at_ms=self.store.now_ms(), along=along)
 
@@ -184,6 +185,15 @@ def voided_by(events: list[StoredEvent], origins: list[str]) -> tuple[list[str],
         if is_wait or (event.name == "workflow.wait" and event.type == "step_completed" and _waited_for(event) in runs):
             voided.append(event.step_id)
     return list(dict.fromkeys(voided)), runs
+
+
+def _open_waits(events: list[StoredEvent]) -> list[str]:
+    """Return the waits for runs that were open when the run ended. They begin anew: a run that is over is not told of the end of
+    another, nor is it told later."""
+    closed = {event.name for event in events if event.type == "child_completed"}
+    ended = {event.step_id for event in events if event.type == "signal_timed_out"}
+    waits = (event for event in events if event.type == "child_started" and event.name not in closed)
+    return [event.step_id for event in waits if event.step_id not in ended]
 
 
 def _waited_for(event: StoredEvent) -> str:

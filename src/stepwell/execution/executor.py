@@ -103,6 +103,9 @@ class Execution:
         self.tasks.spawn(self.root, self._drive())
         if self.undoing is not None:
             self.undoing.look()
+        elif self.is_late():
+            # Now, and not when the alarm rings: what is left of the run may need no body, and be over before.
+            self._deadline_passed()
 
     def joined(self, task: "asyncio.Task[Any]", context: contextvars.Context) -> None:
         """A task was started by the workflow's own code."""
