@@ -31,6 +31,7 @@ from stepwell import (
 from stepwell.cli.app import app
 from stepwell.cli.control import Filter
 from stepwell.model import EVENT_TYPES
+from stepwell.settings import ServerSettings
 from tests.docs.programs import blocks, pages, run
 from tests.house.tree import ROOT, source_files
 
@@ -55,6 +56,7 @@ def test_the_blocks_of_a_page_are_one_program_that_prints_what_it_shows(page: Pa
 def test_every_setting_is_listed_with_its_default():
     listed = {name: row[0] for name, row in _rows("settings.md").items() if name.startswith("STEPWELL_")}
     fields = {f"STEPWELL_{field.name.upper()}": field.default for field in msgspec.structs.fields(Settings)}
+    fields |= {f"STEPWELL_SERVER_{field.name.upper()}": field.default for field in msgspec.structs.fields(ServerSettings)}
     assert {name: int(shown.replace(",", "")) for name, shown in listed.items() if name in fields} == fields
     assert set(listed) - set(fields) == {"STEPWELL_URL", "STEPWELL_API_KEY", "STEPWELL_HOOK_KEY", "STEPWELL_FAILPOINTS"}
 

@@ -1,21 +1,27 @@
 """``stepwell serve``: a store, for programs in any language and workers on other machines."""
 
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 from cyclopts import Parameter
 
 from stepwell.cli.exits import Exit, UsageError
 from stepwell.cli.interrupts import Interrupts
-from stepwell.cli.options import Flag
+from stepwell.cli.options import DEFAULT, Common, Flag
 from stepwell.cli.output import print_line, say
-from stepwell.connect import connect
+from stepwell.connect import connect, find_file
+from stepwell.engine.api import Engine, KeyBook
 from stepwell.settings import api_key_from_environment
+from stepwell.store.access import KeyRow
+
+Several: TypeAlias = Annotated[tuple[str, ...], Parameter(negative=())]
 
 
 async def serve(
-    *, store: Annotated[str | None, Parameter(name=("--store", "--url"))] = None, host: str = "127.0.0.1", port: int = 7331,
-    no_auth: Flag = False, json: Flag = False,
+    *, host: str = "127.0.0.1", port: int = 7331, no_auth: Flag = False, allow_host: Several = (), allow_origin: Several = (),
+    behind_proxy: Several = (), tls_cert: str | None = None, tls_key: str | None = None, processes: int = 1,
+    logs: str = "auto", common: Common = DEFAULT,
 ) -> Exit:  # fmt: skip
     """Serve a store over HTTP.
 
@@ -23,46 +29,91 @@ async def serve(
 
     Parameters
     ----------
-    store
-        Where the runs are: sqlite:///file.db. Otherwise STEPWELL_URL, or .stepwell/stepwell.db here.
     host
-        The address to listen on.
+        The address to listen on. Off loopback a key must be there before: see `stepwell keys create`.
     port
         The port to listen on; 0 for any that is free.
     no_auth
         Take requests without a key. On loopback only.
-    json
-        Print JSON, for programs.
+    allow_host
+        A further name by which it may be addressed. Several times for several.
+    allow_origin
+        A web page's origin that may send requests, as https://ops.example.com. Several times for several.
+    behind_proxy
+        The address of a proxy whose X-Forwarded headers are believed. Several times for several.
+    tls_cert
+        A file with the certificate, and those above it.
+    tls_key
+        The file with its key.
+    processes
+        How many processes. On SQLite one.
+    logs
+        human, json, or auto: human at a terminal, json elsewhere.
     """
     try:
         # Here and not above: the extra may be missing, and other commands start sooner without it.
         from stepwell.server.app import create_app
+        from stepwell.server.keys import SCOPES, counts, new_key
+        from stepwell.server.logs import configure
         from stepwell.server.serving import listen, served
     except ModuleNotFoundError as error:
         raise UsageError(f"the server needs {error.name}. Install it with: pip install 'stepwell[server]'") from None
-    key = api_key_from_environment()
+    _check_processes(processes, common)
+    configure(logs)
+    fixed = None if no_auth else api_key_from_environment()
     is_local = host == "localhost" or _is_loopback(host)
     if no_auth and not is_local:
         raise UsageError(f"--no-auth is for this machine alone, and {host} is not: take it away, or --host")
-    if not no_auth and key is None:
-        raise UsageError("set STEPWELL_API_KEY to the key that clients have to show (or, on loopback, give --no-auth)")
+    if (tls_cert is None) != (tls_key is None):
+        raise UsageError("--tls-cert and --tls-key belong together")
+    if not (is_local or tls_cert or behind_proxy):
+        say(
+            "warning: keys and payloads cross the network unencrypted: give --tls-cert and --tls-key, or --behind-proxy", "yellow"
+        )
     listening = listen(host, port)
     port = listening.getsockname()[1]
-    engine = connect(store)
+    engine = connect(common.store)
     try:
         async with Interrupts() as interrupts:
             await engine.open()
-            async with served(create_app(engine, api_key=key, no_auth=no_auth, hosts=_hosts(host)), listening):
-                url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-                if json:
-                    print_line({"event": "ready", "url": url})
-                else:
-                    say(f"ready: {url}/api/workflows, documentation at {url}/docs")
+            has_key = no_auth or fixed is not None or await _has_key(engine, counts)
+            if not has_key and not is_local:
+                raise UsageError("off loopback a key must be there first: make one with `stepwell keys create`")
+            if not has_key and isinstance(engine, KeyBook):
+                shown, key = new_key("first", SCOPES, (), now_ms=engine.now_ms())
+                await engine.keep_key(key)
+                say(f"The first key, which may do everything, is shown this once: {shown}")
+            app = create_app(engine, api_key=fixed, no_auth=no_auth, hosts=_hosts(host, allow_host), origins=allow_origin)
+            await app.world.audit.note("cli", "startServer", f"{host}:{port}")
+            async with served(app, listening, proxies=behind_proxy, tls=(tls_cert, tls_key)):
+                _tell_where("https" if tls_cert else "http", host, port, common)
                 await interrupts.asked()
     finally:
         listening.close()
         await engine.close()
     return Exit.OK
+
+
+def _check_processes(processes: int, common: Common) -> None:
+    if processes == 1:
+        return
+    if processes < 1:
+        raise UsageError(f"--processes must be a whole number from 1 up, not {processes}")
+    if find_file(common.store) is not None:
+        raise UsageError("--processes is for PostgreSQL: a SQLite file is served by one process, which is also the fastest")
+    raise UsageError("--processes is not built yet: start several servers on one PostgreSQL behind a proxy")
+
+
+async def _has_key(engine: Engine, counts: Callable[[KeyRow, int], bool]) -> bool:
+    return isinstance(engine, KeyBook) and any(counts(key, engine.now_ms()) for key in await engine.keys())
+
+
+def _tell_where(scheme: str, host: str, port: int, common: Common) -> None:
+    url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+    if common.json:
+        print_line({"event": "ready", "url": url})
+    else:
+        say(f"ready: {url}/api/workflows, documentation at {url}/docs")
 
 
 def _is_loopback(host: str) -> bool:
@@ -72,6 +123,6 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _hosts(host: str) -> tuple[str, ...]:
+def _hosts(host: str, more: Sequence[str]) -> tuple[str, ...]:
     shown = f"[{host}]" if ":" in host else host
-    return ("127.0.0.1", "localhost", "[::1]", shown, *(("*",) if host in {"0.0.0.0", "::"} else ()))  # noqa: S104
+    return ("127.0.0.1", "localhost", "[::1]", shown, *more, *(("*",) if host in {"0.0.0.0", "::"} else ()))  # noqa: S104

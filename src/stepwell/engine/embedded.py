@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 from stepwell import codec
 from stepwell.clock import Clock
 from stepwell.durations import from_ms
+from stepwell.engine.access import Access
 from stepwell.engine.api import Session, SignalRequest, TriggerRequest, Worker, WorkerInfo
 from stepwell.engine.created import created_payload
 from stepwell.engine.explain import explain
-from stepwell.engine.forks import Forks
 from stepwell.engine.hook_tokens import HookTokens
 from stepwell.engine.present import run_of, worker_of
 from stepwell.engine.session import LocalSession
@@ -33,7 +33,7 @@ from stepwell.store.base import (
 )
 
 
-class EmbeddedEngine(Forks):
+class EmbeddedEngine(Access):
     """Implements ``Engine``. ``hook_tokens`` makes the tokens of hooks."""
 
     def __init__(self, store: Store, *, clock: Clock, settings: Settings, hook_tokens: HookTokens) -> None:

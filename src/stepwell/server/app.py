@@ -1,15 +1,16 @@
 """The application: what passes its gate is routed, its scope is checked, its handler asked, and every error is a problem."""
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
-from stepwell.clock import Clock
-from stepwell.engine.api import Engine
-from stepwell.errors import PermissionDeniedError, StepwellError
+from stepwell.engine.api import Engine, KeyBook
+from stepwell.errors import AuthenticationError, PermissionDeniedError, StepwellError
 from stepwell.server.answers import Answer
+from stepwell.server.audit import Audit
 from stepwell.server.gate import Gate, respond
-from stepwell.server.keys import Keys
+from stepwell.server.keys import NOBODY, Keys
 from stepwell.server.pages import pages
 from stepwell.server.problems import Problem, internal, problem_of
 from stepwell.server.requests import Disconnected, Receive, Request, Send
@@ -19,6 +20,11 @@ from stepwell.server.world import World
 from stepwell.settings import ServerSettings
 
 _log: Final = logging.getLogger("stepwell.server")
+_access: Final = logging.getLogger("stepwell.access")
+_GONE: Final = 499
+"""What is counted where nobody was left to be answered."""
+_HOOKS: Final = "/api/workflows/hooks/"
+_PATH_LENGTH_MAX: Final = 500
 
 
 class App:
@@ -42,18 +48,34 @@ class App:
 
     async def _serve(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         request = self._gate.request(scope, receive, self.world)
+        clock = asyncio.get_running_loop().time
+        began, status = clock(), _GONE
         try:
             answer = await self._answer(request, scope)
+            status = answer.status
+            await respond(request, answer, send, closes=not await request.drain())
         except Disconnected:
             return
-        await respond(request, answer, send, closes=not await request.drain())
+        finally:
+            self._tell(request, status, clock() - began)
+
+    def _tell(self, request: Request, status: int, seconds: float) -> None:
+        self.world.metrics.served(request.route, status, seconds)
+        if _access.isEnabledFor(logging.INFO):
+            # The path may hold a token and the query anything: of hooks only the route is told, of queries nothing.
+            path = f"{_HOOKS}[redacted]" if request.path.startswith(_HOOKS) else request.path[:_PATH_LENGTH_MAX]
+            _access.info("%s %s", request.method, path, extra={
+                "status": status, "ms": round(seconds * 1000, 1), "request_id": request.request_id,
+                "key_id": request.identity.key_id, "address": request.address,
+            })  # fmt: skip
 
     async def _answer(self, request: Request, scope: Mapping[str, Any]) -> Answer:
         try:
             self._gate.check(request, scope)
             route = self._route(request)
-            await self._authorize(request, route.access)
-            return await route.handler(request)
+            request.route = route.name
+            await self._authorize(request, route.access, route.name)
+            return await self._handled(request, route)
         except Problem as problem:
             return problem.answer(request.request_id)
         except StepwellError as error:
@@ -76,7 +98,7 @@ class App:
             route = self._sockets.get(request.path)
             if route is None:
                 raise Problem(404, "not_found", "there is nothing here")
-            await self._authorize(request, route.access)
+            await self._authorize(request, route.access, route.path)
             with self.world.connected(request.identity):
                 await route.handler(socket)
         except Problem as problem:
@@ -89,6 +111,17 @@ class App:
             _log.exception("connection %s failed in a way that nobody has foreseen", request.request_id)
             await socket.refuse(internal())
 
+    async def _handled(self, request: Request, route: Route) -> Answer:
+        answer = await route.handler(request)
+        if route.is_audited:
+            await self._note(request, route.name, str(answer.status))
+        return answer
+
+    async def _note(self, request: Request, action: str, result: str) -> None:
+        who = request.identity.key_id
+        target = request.target or request.parts.get("runId", "")
+        await self.world.audit.note(who, action, target, address=request.address, result=result)
+
     def _route(self, request: Request) -> Route:
         found = self._router.find(request.path)
         if found is None:
@@ -100,12 +133,21 @@ class App:
             raise Problem(405, "method_not_allowed", f"this takes {allowed}", headers={"allow": allowed})
         return route
 
-    async def _authorize(self, request: Request, access: Access) -> None:
+    async def _authorize(self, request: Request, access: Access, action: str) -> None:
         """Deny by default: a route names its scope, or does not exist."""
         if access in {"public", "hook token"}:
+            request.identity = NOBODY
             return
-        request.identity = await self.world.keys.identify(request.headers.get("authorization", ""), request.address)
+        world = self.world
+        shown = request.headers.get("authorization", "")
+        try:
+            request.identity = await world.keys.identify(shown, request.address, world.engine.now_ms())
+        except AuthenticationError as error:
+            request.identity = NOBODY
+            await self._note(request, action, error.code)
+            raise
         if not request.identity.may(access):
+            await self._note(request, action, PermissionDeniedError.code)
             raise PermissionDeniedError(f"this key lacks the scope {access!r}")
 
 
@@ -124,13 +166,15 @@ def create_app(
     """Return the application.
 
     Args:
-        engine: Opened by whoever calls this, before the first request.
+        engine: Opened by whoever calls this, before the first request. Its keys, if it has any, are those that are taken.
         limits: What it takes; from the environment if not given.
-        api_key: A key that may do everything.
+        api_key: A key that may do everything, besides those.
         no_auth: Take requests without a key.
-        hosts: Names by which it may be addressed, besides IP addresses where it listens on all; see ``docs/server.md``.
+        hosts: Names by which it may be addressed; ``"*"`` stands for every IP address.
         origins: Web pages that may send requests, besides its own.
     """
     limits = limits or ServerSettings.from_environment()
-    keys = Keys(Clock().now_ms, fixed=api_key, is_open=no_auth, failures_max=limits.failed_keys_per_minute_max)
-    return App(World(engine, limits=limits, keys=keys, pages=pages), Gate(hosts, origins))
+    book = engine if isinstance(engine, KeyBook) else None
+    keys = Keys(book, fixed=api_key, is_open=no_auth, failures_max=limits.failed_keys_per_minute_max)
+    audit = Audit(book, days=limits.audit_days)
+    return App(World(engine, limits=limits, keys=keys, audit=audit, pages=pages), Gate(hosts, origins))

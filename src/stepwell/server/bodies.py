@@ -112,15 +112,16 @@ class HookBody(_Body):
 
 
 class ForkBody(_Body):
-    """A run to be made that shares the history of another up to an event."""
+    """A run to be made that shares the history of another."""
 
+    from_event: Annotated[int, Meta(ge=1, le=2**53)] | None = None
+    """The number of the last event that is shared. Not given: all that can be."""
+    input: Any = msgspec.UNSET
+    """Instead of the source's. Not given: the source's."""
     run_id: RunId | None = None
     """Drawn if it is not given."""
-    from_event: Annotated[int, Meta(ge=1, le=2**53)] | None = None
-    """The last event that is shared; all that can be shared if it is not given."""
-    input: Any = msgspec.UNSET
-    """As the source has it, if it is not given."""
     version: Name | None = None
+    """The source's if it is not given."""
 
 
 class StepResultBody(_Body):

@@ -81,7 +81,7 @@ async def _stream(request: Request, run_id: str, after: int) -> AsyncIterator[by
                     yield _frame(event)
                     coming = asyncio.ensure_future(anext(recorded))
                 elif not stopping.done():
-                    if not await world.keys.is_valid(request.identity):
+                    if not await world.is_valid(request.identity):
                         return
                     yield b": still there\n\n"
         finally:

@@ -23,6 +23,7 @@ async def create(request: Request) -> Answer:
     text = request.text(body.payload, "payload")
     derived = hook_id_outside(check_name(body.name, "name"), check_name(body.action, "action"), body.key)
     hook_id = derived if body.hook_id is None else body.hook_id
+    request.target = f"{body.run_id}/{body.name}"
     made = await engine.create_hook(body.run_id, hook_id, body.name, body.action, text, expires_ms)
     return answer(_addressed(request, made.hook), 201 if made.created else 200)
 
@@ -52,6 +53,8 @@ async def execute(request: Request) -> Answer:
     engine = request.world.engine
     text = request.text(payload, "payload")
     answer_id = request.headers.get("idempotency-key", new_id())
+    asked = await engine.get_hook(request.parts["token"])
+    request.target = f"{asked.run_id}/{asked.name}"
     hook = await engine.execute_hook(request.parts["token"], text, check_name(answer_id, "Idempotency-Key"))
     return answer(_addressed(request, hook))
 

@@ -1,19 +1,37 @@
-"""Who asks: keys, what each may do, and how often a wrong one may be shown."""
+"""Who asks: keys, what each may do, and how often a wrong one may be shown.
 
+A key is ``swk_<id>_<secret>``. The store holds the hash of the secret; what it holds is looked at again every other second, so a
+key that is revoked counts no more soon after, also on connections that are open.
+"""
+
+import asyncio
 import hmac
-from collections.abc import Callable
+import json
+import re
+import secrets
+import string
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final, Literal, TypeAlias
 
-from stepwell.errors import AuthenticationError, RateLimitedError
+from stepwell.engine.api import KeyBook
+from stepwell.errors import AuthenticationError, RateLimitedError, StepwellError
+from stepwell.store.access import KeyRow
 
 Scope: TypeAlias = Literal["read", "trigger", "signal", "operate", "worker", "admin"]
 SCOPES: Final[tuple[Scope, ...]] = ("read", "trigger", "signal", "operate", "worker", "admin")
 
 _MINUTE_MS: Final = 60_000
+_FRESH_MS: Final = 2_000
+"""How old what is known of the keys may be."""
+_MISSED_MS: Final = 250
+"""How old it may be when a key is asked for that is not among them: it may have been made a moment ago."""
 _ADDRESSES_MAX: Final = 10_000
+_FORM: Final = re.compile(r"Bearer swk_([a-z0-9]{8})_([A-Za-z0-9_-]{43})")
+_ID_LETTERS: Final = string.ascii_lowercase + string.digits
 _REFUSED: Final = "a valid key is needed: send `Authorization: Bearer swk_...`"
+_FIXED: Final = "environment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,23 +54,50 @@ class Identity:
 ANYBODY: Final = Identity("", frozenset(SCOPES))
 """Whoever asks a server that takes no keys."""
 
+NOBODY: Final = Identity("", frozenset())
+"""Whoever has shown no key."""
+
+
+def new_key(
+    name: str, scopes: Sequence[str], workflows: Sequence[str], *, now_ms: int, expires_ms: int | None = None
+) -> tuple[str, KeyRow]:  # fmt: skip
+    """Draw a key; return what to show once, and what to keep."""
+    key_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(8))
+    secret = secrets.token_urlsafe(32)
+    row = KeyRow(
+        key_id=key_id, name=name, secret_hash=_hashed(secret), scopes=json.dumps(list(scopes)),
+        workflows=json.dumps(list(workflows)), created_at=now_ms, expires_at=None if expires_ms is None else now_ms + expires_ms,
+    )  # fmt: skip
+    return f"swk_{key_id}_{secret}", row
+
+
+def counts(key: KeyRow, now_ms: int) -> bool:
+    """Tell whether a key is neither revoked nor expired."""
+    return key.revoked_at is None and (key.expires_at is None or now_ms < key.expires_at)
+
 
 class Keys:
     """Tells who asks.
 
     Args:
-        fixed: A key that is valid besides those in the store, for all; None for none.
+        book: Where the keys are; None where there are none.
+        fixed: A key that is valid besides those, for all; None for none.
         is_open: No key is needed.
+        failures_max: Wrong keys from one address in a minute.
     """
 
-    def __init__(self, now_ms: Callable[[], int], *, fixed: str | None, is_open: bool, failures_max: int) -> None:
-        self._now_ms = now_ms
-        self._fixed = None if fixed is None else sha256(fixed.encode()).digest()
+    def __init__(self, book: KeyBook | None, *, fixed: str | None, is_open: bool, failures_max: int) -> None:
+        self._book = book
+        self._fixed = None if fixed is None else sha256(f"Bearer {fixed}".encode()).digest()
         self.is_open = is_open
         self._failures_max = failures_max
         self._failures: dict[str, list[int]] = {}
+        self._known: dict[str, KeyRow] = {}
+        self._known_at_ms = 0
+        self._used: dict[str, int] = {}
+        self._noting: set[asyncio.Task[None]] = set()
 
-    async def identify(self, authorization: str, address: str) -> Identity:
+    async def identify(self, authorization: str, address: str, now_ms: int) -> Identity:
         """Return who shows this header.
 
         Raises:
@@ -61,17 +106,47 @@ class Keys:
         if self.is_open:
             return ANYBODY
         if self._fixed is not None:
-            shown = sha256(authorization.removeprefix("Bearer ").encode("utf-8", "replace")).digest()
-            if hmac.compare_digest(shown, self._fixed) and authorization.startswith("Bearer "):
-                return Identity("environment", frozenset(SCOPES))
-        raise self._failed(address)
+            shown = sha256(authorization.encode("utf-8", "replace")).digest()
+            if hmac.compare_digest(shown, self._fixed):
+                return Identity(_FIXED, frozenset(SCOPES))
+        form = _FORM.fullmatch(authorization)
+        key = None if form is None else await self._find(form[1], now_ms)
+        # A miss is compared too: how long the answer takes says nothing about which ids there are.
+        expected = "0" * 64 if key is None else key.secret_hash
+        fits = hmac.compare_digest(_hashed("" if form is None else form[2]).encode(), expected.encode())
+        if key is None or not fits or not counts(key, now_ms):
+            raise self._failed(address, now_ms)
+        self._use(key, now_ms)
+        return _identity(key)
 
-    async def is_valid(self, identity: Identity) -> bool:
+    async def is_valid(self, identity: Identity, now_ms: int) -> bool:
         """Tell whether who was known a while ago still is."""
-        return True
+        if self.is_open or identity.key_id in {"", _FIXED}:
+            return True
+        await self._refresh(now_ms, _FRESH_MS)
+        key = self._known.get(identity.key_id)
+        return key is not None and counts(key, now_ms)
 
-    def _failed(self, address: str) -> Exception:
-        now_ms = self._now_ms()
+    async def _find(self, key_id: str, now_ms: int) -> KeyRow | None:
+        await self._refresh(now_ms, _FRESH_MS if key_id in self._known else _MISSED_MS)
+        return self._known.get(key_id)
+
+    async def _refresh(self, now_ms: int, age_ms_max: int) -> None:
+        if self._book is not None and abs(now_ms - self._known_at_ms) >= age_ms_max:
+            self._known_at_ms = now_ms
+            self._known = {key.key_id: key for key in await self._book.keys()}
+
+    def _use(self, key: KeyRow, now_ms: int) -> None:
+        """Keep when it was used last, to the minute, without making anybody wait for it."""
+        minute = now_ms // _MINUTE_MS
+        if self._book is None or self._used.get(key.key_id) == minute or (key.used_at or 0) // _MINUTE_MS == minute:
+            return
+        self._used[key.key_id] = minute
+        task = asyncio.get_running_loop().create_task(_quietly(self._book, key.key_id))
+        self._noting.add(task)
+        task.add_done_callback(self._noting.discard)
+
+    def _failed(self, address: str, now_ms: int) -> Exception:
         recent = [at for at in self._failures.get(address, ()) if at > now_ms - _MINUTE_MS]
         if len(recent) >= self._failures_max:
             after_s = max(1, (recent[0] + _MINUTE_MS - now_ms) / 1000)
@@ -81,3 +156,18 @@ class Keys:
             self._failures.pop(next(iter(self._failures)))
         self._failures[address] = recent
         return AuthenticationError(_REFUSED)
+
+
+def _identity(key: KeyRow) -> Identity:
+    return Identity(key.key_id, frozenset(json.loads(key.scopes)), tuple(json.loads(key.workflows)))
+
+
+def _hashed(secret: str) -> str:
+    return sha256(secret.encode()).hexdigest()
+
+
+async def _quietly(book: KeyBook, key_id: str) -> None:
+    try:
+        await book.use_key(key_id)
+    except StepwellError:
+        return  # when it was used last is told by the next use

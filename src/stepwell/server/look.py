@@ -61,3 +61,10 @@ async def page(request: Request) -> Answer:
     """Show what describes the API."""
     request.query(NoQuery)
     return (await asyncio.to_thread(request.world.pages))[request.path]
+
+
+async def metrics(request: Request) -> Answer:
+    """Show what was counted."""
+    request.query(NoQuery)
+    world = request.world
+    return world.metrics.answer(await world.engine.stats(), world.waits)

@@ -39,6 +39,9 @@ class Request:
     identity: Identity = ANYBODY
     request_id: str = field(default_factory=new_id)
     is_body_read: bool = False
+    route: str = "(none)"
+    target: str = ""
+    """What the audit log calls it that was touched, where the path does not say it."""
 
     async def json(self) -> Any:
         """Return the value of the body.

@@ -4,7 +4,7 @@ import asyncio
 import re
 from typing import Any, Final
 
-import msgspec
+from msgspec import UNSET
 
 from stepwell.checks import check_name
 from stepwell.client.requests import new_id, run_filter, signal_request, trigger_request, update_request
@@ -38,11 +38,14 @@ async def trigger(request: Request) -> Answer:
     request.query(NoQuery)
     body = await request.body(TriggerBody)
     run = await request.world.engine.trigger(await _wanted(request, body))
-    return answer(run, *_made(run))
+    return answer(run, *_made(request, run))
 
 
-def _made(run: Run[Any]) -> tuple[int, dict[str, str]]:
-    return (201, {"location": f"/api/workflows/runs/{run.run_id}"}) if run.created else (200, {})
+def _made(request: Request, run: Run[Any]) -> tuple[int, dict[str, str]]:
+    if not run.created:
+        return 200, {}
+    request.world.metrics.triggered(run.workflow_name)
+    return 201, {"location": f"/api/workflows/runs/{run.run_id}"}
 
 
 async def _wanted(request: Request, body: TriggerBody) -> TriggerRequest:
@@ -77,12 +80,12 @@ async def trigger_batch(request: Request) -> Answer:
             wanted.append(error)
     made = iter(await request.world.engine.trigger_many([each for each in wanted if isinstance(each, TriggerRequest)]))
     results = [each if isinstance(each, StepwellError) else next(made) for each in wanted]
-    return answer({"items": [_item(each) for each in results], "nextCursor": None})
+    return answer({"items": [_item(request, each) for each in results], "nextCursor": None})
 
 
-def _item(result: Run[Any] | StepwellError) -> BatchItem:
+def _item(request: Request, result: Run[Any] | StepwellError) -> BatchItem:
     if isinstance(result, Run):
-        return BatchItem(status=_made(result)[0], run=result)
+        return BatchItem(status=_made(request, result)[0], run=result)
     problem = problem_of(result)
     return BatchItem(status=problem.status, problem=problem.details())
 
@@ -223,14 +226,14 @@ async def set_step_result(request: Request) -> Answer:
 
 
 async def fork(request: Request) -> Answer:
-    """Make a run that shares the history of another up to an event."""
+    """Make a run that shares the history of another."""
     request.query(NoQuery)
     run_id = request.parts["runId"]
     body = await request.body(ForkBody)
     await request.world.must_see(request.identity, run_id)
     wanted = ForkRequest(
         run_id=body.run_id or new_id(), from_event=body.from_event, version=body.version,
-        input=None if body.input is msgspec.UNSET else request.text(body.input, "input"),
+        input=None if body.input is UNSET else request.text(body.input, "input"),
     )  # fmt: skip
     run = await request.world.engine.fork(run_id, wanted)
-    return answer(run, *_made(run))
+    return answer(run, *_made(request, run))

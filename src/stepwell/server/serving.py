@@ -53,13 +53,16 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 @contextlib.asynccontextmanager
-async def served(app: App, listening: socket.socket, *, proxies: tuple[str, ...] = ()) -> AsyncGenerator[None]:
+async def served(
+    app: App, listening: socket.socket, *, proxies: tuple[str, ...] = (), tls: tuple[str | None, str | None] = (None, None)
+) -> AsyncGenerator[None]:
     """Serve while the context lasts; leaving it ends streams and finishes requests.
 
     Args:
         app: What to serve.
         listening: Where.
         proxies: Addresses whose ``X-Forwarded-*`` are believed.
+        tls: The files of a certificate and its key.
     """
     limits = app.world.limits
     config = uvicorn.Config(
@@ -67,7 +70,7 @@ async def served(app: App, listening: socket.socket, *, proxies: tuple[str, ...]
         proxy_headers=bool(proxies), forwarded_allow_ips=list(proxies), server_header=False,
         limit_concurrency=limits.connections_max, timeout_keep_alive=max(1, limits.keep_alive_ms // 1000),
         timeout_graceful_shutdown=max(1, limits.stop_ms_max // 1000), ws_max_size=limits.frame_bytes_max,
-        ws_per_message_deflate=False, ws_ping_interval=20.0, ws_ping_timeout=20.0,
+        ssl_certfile=tls[0], ssl_keyfile=tls[1], ws_per_message_deflate=False, ws_ping_interval=20.0, ws_ping_timeout=20.0,
     )  # fmt: skip
     server = _Server(config, app.world.stopping)
     serving = asyncio.create_task(server.serve(sockets=[listening]), name="stepwell-server")

@@ -33,7 +33,7 @@ class Socket:
 
     @property
     def identity(self) -> Identity:
-        """Who it is. Look again now and then with ``world.keys.is_valid``: a key may be revoked."""
+        """Who it is. Look again now and then with ``world.is_valid``: a key may be revoked."""
         return self.request.identity
 
     async def accept(self, subprotocol: str) -> None:

@@ -44,6 +44,8 @@ class Route:
     body: type[msgspec.Struct] | None = None
     takes_any_json: bool = False
     query: type[msgspec.Struct] = bodies.NoQuery
+    is_audited: bool = False
+    """Whether the audit log has it, under the route's name."""
     problems: Mapping[int, str] = field(default_factory=dict[int, str])
     """Statuses of this route's own errors, and when they come."""
 
@@ -72,11 +74,11 @@ ROUTES: Final[tuple[Route, ...]] = (
     ),
     Route(
         "PATCH", f"{_BASE}/runs/{{runId}}", "updateRun", "operate", runs.patch,
-        summary="Change a run", body=bodies.PatchBody, answers={200: Run}, problems=_NO_RUN | _OVER,
+        is_audited=True, summary="Change a run", body=bodies.PatchBody, answers={200: Run}, problems=_NO_RUN | _OVER,
     ),
     Route(
         "DELETE", f"{_BASE}/runs/{{runId}}", "cancelRun", "operate", runs.cancel,
-        summary="Cancel a run", query=bodies.CancelQuery, answers={202: Run, 200: Run}, problems=_NO_RUN,
+        is_audited=True, summary="Cancel a run", query=bodies.CancelQuery, answers={202: Run, 200: Run}, problems=_NO_RUN,
     ),
     Route(
         "GET", f"{_BASE}/runs/{{runId}}/children", "listChildren", "read", runs.children,
@@ -106,12 +108,14 @@ ROUTES: Final[tuple[Route, ...]] = (
     ),
     Route(
         "POST", f"{_BASE}/runs/{{runId}}/fork", "forkRun", "operate", runs.fork,
-        summary="Make a run that shares the history of another up to an event", body=bodies.ForkBody,
-        answers={201: Run, 200: Run}, problems=_NO_RUN | _OVER,
+        is_audited=True, summary="Make a run that shares the history of another", body=bodies.ForkBody,
+        answers={201: Run, 200: Run},
+        problems=_NO_RUN | {409: "the new id is taken, or what is shared leaves no room in the history"},
     ),
     Route(
         "PUT", f"{_BASE}/runs/{{runId}}/steps/{{stepId}}", "setStepResult", "operate", runs.set_step_result,
-        summary="Record the result of a step of a paused run by hand", body=bodies.StepResultBody, answers={200: Run},
+        is_audited=True, summary="Record the result of a step of a paused run by hand",
+        body=bodies.StepResultBody, answers={200: Run},
         problems=_NO_RUN | _OVER,
     ),
     Route(
@@ -120,7 +124,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     ),
     Route(
         "POST", f"{_BASE}/hooks", "createHook", "signal", hooks.create,
-        summary="Create a hook", body=bodies.HookBody, answers={201: Hook, 200: Hook}, problems=_NO_RUN | _OVER,
+        is_audited=True, summary="Create a hook", body=bodies.HookBody, answers={201: Hook, 200: Hook}, problems=_NO_RUN | _OVER,
     ),
     Route(
         "GET", f"{_BASE}/hooks/{{token}}", "getHook", "hook token", hooks.get,
@@ -129,7 +133,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     ),
     Route(
         "POST", f"{_BASE}/hooks/{{token}}", "executeHook", "hook token", hooks.execute,
-        summary="Answer a hook", takes_any_json=True, answers={200: Hook},
+        is_audited=True, summary="Answer a hook", takes_any_json=True, answers={200: Hook},
         problems={
             404: "there is no such hook", 409: "it was answered before: `hook` has the answer that stands",
             410: "it has expired, or its run is over",
@@ -158,6 +162,10 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(
         "GET", "/readyz", "getReadiness", "public", look.ready,
         summary="Would requests be served?", answers={200: bodies.Health, 503: bodies.Health},
+    ),
+    Route(
+        "GET", "/metrics", "getMetrics", "read", look.metrics,
+        summary="What was counted, for Prometheus", answers={200: str},
     ),
     Route(
         "GET", "/openapi.json", "getOpenapi", "public", look.page,

@@ -10,18 +10,24 @@ from stepwell.engine.api import Engine
 from stepwell.errors import NotFoundError, RateLimitedError
 from stepwell.model import Run
 from stepwell.server.answers import Answer
+from stepwell.server.audit import Audit
 from stepwell.server.gateway import Gateway
 from stepwell.server.keys import Identity, Keys
+from stepwell.server.metrics import Metrics
 from stepwell.settings import ServerSettings
 
 
 class World:
     """The engine, the limits, who may do what, and how many wait."""
 
-    def __init__(self, engine: Engine, *, limits: ServerSettings, keys: Keys, pages: Callable[[], Mapping[str, Answer]]) -> None:
+    def __init__(
+        self, engine: Engine, *, limits: ServerSettings, keys: Keys, audit: Audit, pages: Callable[[], Mapping[str, Answer]]
+    ) -> None:  # fmt: skip
         self.engine = engine
         self.limits = limits
         self.keys = keys
+        self.audit = audit
+        self.metrics = Metrics()
         self.pages = pages
         """What is served as it is, by path: a path is a key into this, never joined to a folder. Made when first asked for."""
         self.gateway = Gateway(engine, clock=Clock())
@@ -30,6 +36,15 @@ class World:
         self._waits: Counter[str] = Counter()
         self._sockets: Counter[str] = Counter()
 
+    async def is_valid(self, identity: Identity) -> bool:
+        """Tell whether a key that was shown a while ago still counts. Ask every few seconds on what stays open."""
+        return await self.keys.is_valid(identity, self.engine.now_ms())
+
+    @property
+    def waits(self) -> int:
+        """How many long-polls and streams are open."""
+        return self._waits.total()
+
     @contextlib.contextmanager
     def waiting(self, identity: Identity) -> Generator[None]:
         """Count a long-poll or stream.
@@ -37,7 +52,7 @@ class World:
         Raises:
             RateLimitedError: Too many wait already.
         """
-        if self._waits.total() >= self.limits.waits_max:
+        if self.waits >= self.limits.waits_max:
             raise RateLimitedError("too many long-polls and streams at a time (waits_max)", retry_after=1)
         if self._waits[identity.key_id] >= self.limits.waits_per_key_max and not self.keys.is_open:
             raise RateLimitedError("too many long-polls and streams of this key at a time (waits_per_key_max)", retry_after=1)

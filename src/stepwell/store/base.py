@@ -15,6 +15,7 @@ import msgspec
 from stepwell.errors import StepwellError
 from stepwell.model import STATUSES
 from stepwell.progress import Message, NewEvent, Outcome, Progress, StoredEvent
+from stepwell.store.access import AuditRow, KeepKey, KeyRow, Note, TouchKey
 
 PENDING: Final = STATUSES.index("pending")
 RUNNING: Final = STATUSES.index("running")
@@ -387,6 +388,9 @@ Operation: TypeAlias = (
     | Bury
     | Free
     | Expire
+    | KeepKey
+    | TouchKey
+    | Note
     | Progress
 )
 Result: TypeAlias = Triggered | Stored | Hooked | Cancelled | Claimed | Freed | int | list[str] | Outcome
@@ -609,6 +613,14 @@ class Store(Protocol):
         ...
 
     async def counts(self) -> Counts: ...
+
+    async def keys(self) -> list[KeyRow]:
+        """All keys of servers, revoked ones too."""
+        ...
+
+    async def audit(self, after: str, limit: int) -> list[AuditRow]:
+        """The audit log in order, behind the entry ``after``; "" for the beginning."""
+        ...
 
     async def check(self) -> list[str]:
         """Verify every structural invariant; return what is wrong, a sentence each."""

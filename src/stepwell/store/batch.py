@@ -13,6 +13,7 @@ import msgspec
 from stepwell.failpoints import failpoint
 from stepwell.progress import Progress
 from stepwell.store import control, drafts, hooks
+from stepwell.store.access import AuditRow, KeepKey, Note, TouchKey, oldest_id
 from stepwell.store.base import (
     Amend,
     AnswerHook,
@@ -51,6 +52,7 @@ _KEYS: Final = Table("insert_keys", ("workflow", "key", "run_id", "input_hash"))
 _EVENTS: Final = Table("insert_events", EventRow._fields)
 _MESSAGES: Final = Table("insert_messages", MessageRow._fields)
 _HOOKS: Final = Table("write_hooks", HookRow._fields)
+_AUDIT: Final = Table("insert_audit", AuditRow._fields)
 _ADVANCED: Final = Table("advance_runs", ("run_id", "seq", "waiting_for"))
 _MOVED: Final = Table("move_runs", (
     "run_id", "status", "owner", "turn", "attempt", "interruptions", "streak", "tries", "wanted", "undo", "seq", "mailbox_seq",
@@ -140,6 +142,9 @@ class BatchExecution:
         yield from groups.carry_out(Expire, self._expire)
         yield from waits.tell()
         yield from groups.carry_out(Claim, self._claim)
+        yield from groups.carry_out(KeepKey, self._keep_key)
+        yield from groups.carry_out(TouchKey, self._touch_key)
+        yield from groups.carry_out(Note, self._note)
         yield from self._write()
         return groups.results()
 
@@ -316,6 +321,19 @@ class BatchExecution:
             drafts.take(self._page, run, claim.at_ms)
         yield from self._write()
         return Claimed((yield from ask("find_rows", list[RunRow], to_json(ids))), more)
+
+    def _keep_key(self, keep: KeepKey) -> Plan[int]:
+        self.has_written = True
+        return (yield from change("add_key", *keep.key[:7]))
+
+    def _touch_key(self, touch: TouchKey) -> Plan[int]:
+        self.has_written = True
+        return (yield from change("revoke_key" if touch.revoke else "use_key", touch.at_ms, touch.key_id))
+
+    def _note(self, note: Note) -> Plan[int]:
+        self.has_written = True
+        yield [Write(_AUDIT, note.rows), Change("forget_audit", (oldest_id(note.since_ms),))]
+        return len(note.rows)
 
     def _drafts(self, run_ids: Sequence[str]) -> Plan[list[Draft]]:
         """Return the runs of these that exist, in order."""

@@ -16,6 +16,7 @@ from stepwell.errors import UnavailableError
 from stepwell.progress import Message, StoredEvent
 from stepwell.settings import Settings
 from stepwell.store import sqlite_reads as reads
+from stepwell.store.access import AuditRow, KeyRow
 from stepwell.store.base import (
     Batch,
     BatchState,
@@ -202,6 +203,14 @@ class SqliteStore:
     async def counts(self) -> Counts:
         """See ``Store``."""
         return await self._read(lambda connection: reads.counts(connection, self._clock.now_ms()))
+
+    async def keys(self) -> list[KeyRow]:
+        """See ``Store``."""
+        return await self._read(reads.keys)
+
+    async def audit(self, after: str, limit: int) -> list[AuditRow]:
+        """See ``Store``."""
+        return await self._read(lambda connection: reads.audit(connection, after, limit))
 
     async def check(self) -> list[str]:
         """See ``Store``."""

@@ -7,6 +7,7 @@ import apsw
 import msgspec
 
 from stepwell.progress import Message, StoredEvent
+from stepwell.store.access import AuditRow, KeyRow
 from stepwell.store.base import (
     COMPLETED,
     OVER_FROM,
@@ -37,6 +38,8 @@ _UNREAD_MAIL_OF = statement("sqlite/unread_mail_of")
 _ONE_EVENT = statement("sqlite/one_event")
 _LAST_STATE = statement("sqlite/last_state")
 _HOOKS_OF = statement("common/hooks_of")
+_KEYS = statement("common/keys")
+_AUDIT = statement("common/audit")
 _BATCH_STATE = statement("common/batch_state")
 _LIVE_NODES = statement("common/live_nodes")
 _OWNED = statement("common/owned")
@@ -171,6 +174,16 @@ def events(connection: Connection, run_id: str, after: int, limit: int) -> list[
 def hooks(connection: Connection, run_id: str) -> list[HookRow]:
     """Return the hooks of a run."""
     return [HookRow(*row) for row in all_rows(connection, _HOOKS_OF, run_id)]
+
+
+def keys(connection: Connection) -> list[KeyRow]:
+    """Return the keys of servers."""
+    return [KeyRow(*row) for row in all_rows(connection, _KEYS)]
+
+
+def audit(connection: Connection, after: str, limit: int) -> list[AuditRow]:
+    """Return a part of the audit log."""
+    return [AuditRow(*row) for row in all_rows(connection, _AUDIT, after, limit)]
 
 
 def counts(connection: Connection, now_ms: int) -> Counts:

@@ -124,3 +124,27 @@ CREATE TABLE hooks (
     answered_at INTEGER,
     PRIMARY KEY (run_id, hook_id)
 ) STRICT, WITHOUT ROWID;
+
+-- Who may ask a server. Secrets are not kept, only their hashes.
+CREATE TABLE api_keys (
+    key_id TEXT NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL,
+    secret_hash TEXT NOT NULL,
+    scopes TEXT NOT NULL,
+    workflows TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER,
+    revoked_at INTEGER,
+    used_at INTEGER
+) STRICT, WITHOUT ROWID;
+
+-- What was done, by whom. Only ever appended to, but for what is too old to be kept.
+CREATE TABLE audit (
+    audit_id TEXT NOT NULL PRIMARY KEY,
+    at INTEGER NOT NULL,
+    who TEXT NOT NULL,
+    action TEXT NOT NULL,
+    target TEXT NOT NULL,
+    address TEXT NOT NULL,
+    result TEXT NOT NULL
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,40 @@
+"""Keys of servers and the audit log, as a node keeps them for whoever serves it."""
+
+from collections.abc import Sequence
+
+from stepwell.engine.forks import Forks
+from stepwell.store.access import AuditRow, KeepKey, KeyRow, Note, TouchKey
+
+
+class Access(Forks):
+    """A part of ``EmbeddedEngine``. Implements ``KeyBook``."""
+
+    async def keys(self) -> list[KeyRow]:
+        """See ``KeyBook.keys``."""
+        self.here()
+        return await self.store.keys()
+
+    async def keep_key(self, key: KeyRow) -> bool:
+        """See ``KeyBook.keep_key``."""
+        self.here()
+        return bool(await self.submit(KeepKey(key=key)))
+
+    async def use_key(self, key_id: str) -> None:
+        """See ``KeyBook.use_key``."""
+        self.here()
+        await self.submit(TouchKey(key_id=key_id, at_ms=self.store.now_ms(), revoke=False))
+
+    async def revoke_key(self, key_id: str) -> bool:
+        """See ``KeyBook.revoke_key``."""
+        self.here()
+        return bool(await self.submit(TouchKey(key_id=key_id, at_ms=self.store.now_ms(), revoke=True)))
+
+    async def note(self, rows: Sequence[AuditRow], since_ms: int) -> None:
+        """See ``KeyBook.note``."""
+        self.here()
+        await self.submit(Note(rows=rows, since_ms=since_ms))
+
+    async def audit(self, after: str, limit: int) -> list[AuditRow]:
+        """See ``KeyBook.audit``."""
+        self.here()
+        return await self.store.audit(after, limit)

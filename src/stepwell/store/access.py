@@ -1,0 +1,65 @@
+"""Who may ask a server, and what was done: the rows, and the operations that write them. Nothing here knows a run."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+
+class KeyRow(NamedTuple):
+    """One row of ``api_keys``, in the order of its columns. Times are ms since 1970 UTC."""
+
+    key_id: str
+    name: str
+    secret_hash: str
+    """SHA-256 of the secret, in hex. The secret itself is nowhere: it has 256 bits, which need no slow hash."""
+    scopes: str
+    """A JSON list."""
+    workflows: str
+    """A JSON list of prefixes of workflow names; empty for all."""
+    created_at: int
+    expires_at: int | None = None
+    revoked_at: int | None = None
+    used_at: int | None = None
+    """To the minute."""
+
+
+class AuditRow(NamedTuple):
+    """One row of ``audit``, in the order of its columns."""
+
+    audit_id: str
+    """Later ids sort after earlier ones."""
+    at: int
+    who: str
+    """The id of a key; ``cli``, ``environment``, or "" for nobody that is known."""
+    action: str
+    target: str
+    address: str
+    result: str
+
+
+class KeepKey(msgspec.Struct, kw_only=True):
+    """Add a key. Outcome: 1, or 0 if this id is taken."""
+
+    key: KeyRow
+
+
+class TouchKey(msgspec.Struct, kw_only=True):
+    """Note that a key was used, or revoke it. Outcome: how many keys changed."""
+
+    key_id: str
+    at_ms: int
+    revoke: bool
+
+
+class Note(msgspec.Struct, kw_only=True):
+    """Append to the audit log, and forget what is older than ``since_ms``. Outcome: how many were appended."""
+
+    rows: Sequence[AuditRow]
+    since_ms: int
+
+
+def oldest_id(since_ms: int) -> str:
+    """Return what no id of that time or later sorts before. Ids are UUIDs of version 7: they begin with their milliseconds."""
+    digits = f"{max(0, since_ms):012x}"
+    return f"{digits[:8]}-{digits[8:]}"

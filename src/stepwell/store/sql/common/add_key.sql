@@ -1,0 +1,4 @@
+-- A key for a server, unless its id is taken.
+INSERT INTO api_keys (key_id, name, secret_hash, scopes, workflows, created_at, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (key_id) DO NOTHING
