@@ -39,7 +39,7 @@ class _Connection:
         return self._socket.identity.sees(workflow)
 
     async def is_valid(self) -> bool:
-        return await self._socket.world.keys.is_valid(self._socket.identity)
+        return await self._socket.world.is_valid(self._socket.identity)
 
 
 async def work(socket: Socket) -> None:

@@ -17,6 +17,7 @@ from stepwell.failpoints import counters, failpoint
 from stepwell.progress import Message, StoredEvent
 from stepwell.settings import Settings
 from stepwell.store import postgres_reads as reads
+from stepwell.store.access import AuditRow, KeyRow
 from stepwell.store.base import (
     Batch,
     BatchState,
@@ -326,6 +327,14 @@ class PostgresStore:
     async def counts(self) -> Counts:
         """See ``Store``."""
         return await self._read(lambda reader: reads.counts(reader, self.now_ms()))
+
+    async def keys(self) -> list[KeyRow]:
+        """See ``Store``."""
+        return await self._read(reads.keys)
+
+    async def audit(self, after: str, limit: int) -> list[AuditRow]:
+        """See ``Store``."""
+        return await self._read(lambda reader: reads.audit(reader, after, limit))
 
     async def check(self) -> list[str]:
         """See ``Store``."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from stepwell.progress import Message, StoredEvent
+from stepwell.store.access import AuditRow, KeyRow
 from stepwell.store.base import (
     COMPLETED,
     OVER_FROM,
@@ -143,6 +144,16 @@ async def events(reader: Reader, run_id: str, after: int, limit: int) -> list[St
 async def hooks(reader: Reader, run_id: str) -> list[HookRow]:
     """Return the hooks of a run."""
     return [HookRow(*row) for row in await reader.rows("hooks_of", run_id)]
+
+
+async def keys(reader: Reader) -> list[KeyRow]:
+    """Return the keys of servers."""
+    return [KeyRow(*row) for row in await reader.rows("keys")]
+
+
+async def audit(reader: Reader, after: str, limit: int) -> list[AuditRow]:
+    """Return a part of the audit log."""
+    return [AuditRow(*row) for row in await reader.rows("audit", after, limit)]
 
 
 async def counts(reader: Reader, now_ms: int) -> Counts:

@@ -125,3 +125,29 @@ CREATE TABLE IF NOT EXISTS hooks (
     answered_at BIGINT,
     PRIMARY KEY (run_id, hook_id)
 );
+
+-- Who may ask a server. Secrets are not kept, only their hashes.
+CREATE TABLE IF NOT EXISTS api_keys (
+    key_id TEXT COLLATE "C" NOT NULL,
+    name TEXT NOT NULL,
+    secret_hash TEXT NOT NULL,
+    scopes TEXT NOT NULL,
+    workflows TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT,
+    revoked_at BIGINT,
+    used_at BIGINT,
+    PRIMARY KEY (key_id)
+);
+
+-- What was done, by whom. Only ever appended to, but for what is too old to be kept.
+CREATE TABLE IF NOT EXISTS audit (
+    audit_id TEXT COLLATE "C" NOT NULL,
+    at BIGINT NOT NULL,
+    who TEXT NOT NULL,
+    action TEXT NOT NULL,
+    target TEXT NOT NULL,
+    address TEXT NOT NULL,
+    result TEXT NOT NULL,
+    PRIMARY KEY (audit_id)
+);
