@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from stepwell.execution.identity import kind_of
+from stepwell.execution.identity import is_compensation, kind_of
 from stepwell.progress import Message, StoredEvent
 
 OUTCOMES: Final = frozenset(
@@ -27,7 +27,7 @@ TRANSCRIBED: Final = {
 """How a message of each kind stands in the history."""
 _ANSWERS: Final = {"hook_executed": "hook", "child_completed": "run"}
 UNDOES: Final = frozenset({"cancel_requested", "compensation_started"})
-"""With these the end of a run with compensations begins; what is recorded of operations behind is theirs."""
+"""With these the end of a run with compensations begins. What was under way may still be recorded behind."""
 
 
 class Record:
@@ -188,7 +188,7 @@ class History:
                 record.began = None
 
     def _record(self, identity: str) -> Record:
-        if self.undoes is not None:
+        if is_compensation(identity):
             return self.undone.setdefault(identity, Record(identity))
         record = self._records.get(identity)
         if record is None:

@@ -41,6 +41,11 @@ def compensation_key(identity: str) -> str:
     return f"{path}{slash}compensate:{own}"
 
 
+def is_compensation(identity: str) -> bool:
+    """Tell whether this is the identity of a compensation."""
+    return identity.startswith("compensate:", identity.rfind("/") + 1)
+
+
 def derived_random(seed: str, identity: str) -> random.Random:
     """Return a generator that gives one run the same numbers at the same call, for ever."""
     return random.Random(derived_int(seed, identity))  # noqa: S311 - replayable, not secret
