@@ -546,6 +546,40 @@ async def test_completion_and_cancel_meet_and_one_of_them_wins(client: AsyncClie
     assert len(undone()) == ends.count("cancelled")
 
 
+async def test_what_cannot_be_undone_is_set_by_hand_and_what_was_not_recorded_can_be_undone_so(client: AsyncClient):
+    async def undo(name: str) -> None:
+        calls.append(("undo", name))
+        raise OSError("the line is dead")
+
+    async def body(ctx: Context) -> None:
+        await done("a")()
+        await done("b", compensate=undo, retries=1_000, retry_delay="1h")()
+        await ctx.wait_for_signal("go")
+        await done("c")()
+
+    wf = deployed(body)
+    run = await left_waiting(client, body)
+    await client.workflow.send_signal(run.run_id, "go")
+    await client.workflow.pause(run.run_id)
+    await client.workflow.cancel(run.run_id)
+    await client.workflow.pause(run.run_id)
+    await client.workflow.set_step_result(run.run_id, "c", "c by hand", "it had happened")
+    await client.workflow.resume(run.run_id)
+    async with client.worker(wf):
+        await seen(client, run.run_id, "step_retrying")
+        await waits_for(client, run.run_id, "compensation")
+    await client.workflow.pause(run.run_id)
+    await client.workflow.set_step_result(run.run_id, "compensate:b", None, "done by telephone")
+    with pytest.raises(ConflictError, match="completed already"):
+        await client.workflow.set_step_result(run.run_id, "compensate:b", None, "again")
+    await client.workflow.resume(run.run_id)
+    async with client.worker(wf):
+        assert (await over(client, run)).status == "cancelled"
+    assert undone() == ["c by hand", "b", "a"]
+    by_hand = (await events_of(client, run.run_id, "compensation_completed"))[1]
+    assert (by_hand.step_id, by_hand.name, by_hand.payload["reason"]) == ("compensate:b", "b", "done by telephone")
+
+
 # -- limits
 
 

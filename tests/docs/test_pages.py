@@ -224,11 +224,15 @@ async def _histories(url: str) -> list[Event]:
             fork = await calls.fork(failed.run_id)
             undone_ids = [(await calls.trigger(undone, why)).run_id for why in ("", "it fails")]
             await calls.wait(undone_ids[1])
-            await calls.cancel(undone_ids[0])
-            await calls.wait(undone_ids[0])
             async for event in calls.stream_events("deadly"):
                 if event.event_type == "run_paused":
                     break
+        await calls.cancel(undone_ids[0])
+        await calls.pause(undone_ids[0])
+        await calls.set_step_result(undone_ids[0], "compensate:a", None, "somebody has looked")
+        await calls.resume(undone_ids[0])
+        async with client.worker(undone):
+            await calls.wait(undone_ids[0])
         await calls.set_step_result("deadly", "dies", None, "the operator has looked")
         await calls.resume("deadly")
         await calls.cancel("deadly")

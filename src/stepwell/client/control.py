@@ -121,7 +121,8 @@ class AsyncControl(Recorded):
         """Record the result of a step of a paused run by hand: replay takes it for the step's own.
 
         Args:
-            step_id: The step's identity, as events show it: ``charge``, ``charge#1``, ``parallel#0/2/charge``.
+            step_id: The step's identity, as events show it: ``charge``, ``charge#1``, ``parallel#0/2/charge``; of its
+                compensation ``compensate:charge``.
             value: Any JSON value.
             reason: Kept beside it, in the history.
 

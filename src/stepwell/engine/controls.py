@@ -9,6 +9,7 @@ from stepwell.engine.api import UpdateRequest
 from stepwell.engine.reading import Reading
 from stepwell.errors import ConflictError, NotFoundError
 from stepwell.execution.failures import recorded_origins
+from stepwell.execution.identity import is_compensation
 from stepwell.model import Run
 from stepwell.progress import NewEvent, StoredEvent
 from stepwell.store.base import (
@@ -158,13 +159,17 @@ class Controls(Reading):
         if stored is None:
             raise NotFoundError(f"there is no run {run_id!r}")
         before = [event for event in await self._stored_events(run_id) if event.step_id == step_id]
-        if any(event.type == "step_completed" for event in before):
+        completes, done_by, inserted = "step_completed", {"step_completed"}, ',"inserted":true'
+        if is_compensation(step_id):
+            completes, done_by, inserted = "compensation_completed", {"compensation_completed", "compensation_failed"}, ""
+        if any(event.type in done_by for event in before):
             raise ConflictError(f"step {step_id!r} of run {run_id!r} is completed already")
         now = self.store.now_ms()
-        name = before[-1].name if before else step_id.rpartition("/")[2].partition("#")[0].partition("@")[0]
+        own = step_id.rpartition("/")[2].partition("#")[0].partition("@")[0]
+        name = before[-1].name if before else own.removeprefix("compensate:")
         said = codec.encode(reason, field="reason")
-        payload = f'{{"result":{value},"attempt":1,"startedAt":{now},"durationMs":0,"reason":{said},"inserted":true}}'
-        request = Amend(run_id=run_id, seq=stored.row.seq, event=NewEvent("step_completed", step_id, name, payload, now))
+        payload = f'{{"result":{value},"attempt":1,"startedAt":{now},"durationMs":0,"reason":{said}{inserted}}}'
+        request = Amend(run_id=run_id, seq=stored.row.seq, event=NewEvent(completes, step_id, name, payload, now))
         done = await self._asked(run_id, request)
         if done.reason == "not_paused":
             raise ConflictError(f"run {run_id!r} is not paused: pause it first")

@@ -217,7 +217,7 @@ def amend(page: Page, request: Amend) -> Stored:
         return Stored("not_paused", run.seq, run.owner)
     if run.seq != request.seq:
         return Stored("moved", run.seq)
-    if run.seq + 2 > run.max_events:
+    if run.seq + 2 > run.max_events and not run.wanted & UNDOING:
         return Stored("limit", run.seq)
     page.append(run, request.event)
     return Stored("stored", run.seq)
