@@ -132,8 +132,7 @@ class Proxy:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None, /) -> None:
         await self.refuse()
-        for task in self._tasks:
-            task.cancel()
+        self.heal()  # what is held back finds its connection gone
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _carry(self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
@@ -167,10 +166,11 @@ class Proxy:
                     return
                 writer.write(piece)
                 await writer.drain()
+            await asyncio.sleep(wire.delay_s)
             await wire.is_sound.wait()
             writer.write_eof()
-        except OSError:
-            # One side is gone: so is the other.
+        except (OSError, RuntimeError):
+            # One side is gone, or was told that nothing more will come: so is the other.
             connection.reset()
 
     def _is_cut_by(self, connection: _Connection, direction: Direction, piece: bytes) -> bool:

@@ -17,7 +17,10 @@ _driver: Any = asyncpg
 ServerError: type[Exception] = _driver.PostgresError
 """What the server has said, and not the driver or the wire."""
 
-DRIVER_ERRORS: tuple[type[Exception], ...] = (_driver.PostgresError, _driver.InterfaceError, OSError)
+_CONFUSED: type[Exception] = _driver.InternalClientError
+"""The driver does not know where it is: the server has taken leave, say, and the end of the connection is still on its way."""
+
+DRIVER_ERRORS: tuple[type[Exception], ...] = (_driver.PostgresError, _driver.InterfaceError, _CONFUSED, OSError)
 """All that the server, the driver and the wire itself raise."""
 
 _SECRETS: Final = {"password", "sslpassword"}
@@ -110,7 +113,9 @@ def is_lost(error: Exception) -> bool:
     state = sqlstate_of(error)
     if state:
         return state.startswith(("08", "57P")) or state in ("25P03", "25P04", "25006", "26000", "42P05")
-    return isinstance(error, OSError | TimeoutError | _driver.InterfaceError) and not isinstance(error, _driver.DataError)
+    return isinstance(error, OSError | TimeoutError | _driver.InterfaceError | _CONFUSED) and not isinstance(
+        error, _driver.DataError
+    )
 
 
 def not_committed(error: Exception) -> StepwellError | None:
