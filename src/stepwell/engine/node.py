@@ -22,7 +22,7 @@ from stepwell.engine.mailbox import Postman
 from stepwell.engine.pulse import Pulse
 from stepwell.engine.reaper import Reaper
 from stepwell.engine.session import LocalSession
-from stepwell.engine.timers import Timers
+from stepwell.engine.timers import StoreAlarm, Timers
 from stepwell.engine.watchers import Watchers
 from stepwell.errors import ForkedClientError, StepwellError, UnavailableError
 from stepwell.failpoints import counters
@@ -348,7 +348,7 @@ class Node:
 
     def call_at(self, when_ms: int, callback: Callable[[], None]) -> Alarm:
         """Call back at a time of the store's clock."""
-        return self.clock.call_at(self.store.local_ms(when_ms), callback)
+        return StoreAlarm(self.store, self.clock, when_ms, callback)
 
 
 _background: Final[set[asyncio.Task[None]]] = set()

@@ -6,7 +6,33 @@ They wait in the store; here is only when to look.
 import heapq
 from collections.abc import Callable
 
-from stepwell.clock import Alarm
+from stepwell.clock import Alarm, Clock
+from stepwell.store.base import Store
+
+
+class StoreAlarm:
+    """A call at a time of the store's clock; never before, whatever becomes of this machine's, or is learned of the store's."""
+
+    __slots__ = ("_alarm", "_callback", "_clock", "_store", "_when_ms")
+
+    def __init__(self, store: Store, clock: Clock, when_ms: int, callback: Callable[[], None]) -> None:
+        self._store = store
+        self._clock = clock
+        self._when_ms = when_ms
+        self._callback = callback
+        self._arm()
+
+    def _arm(self) -> None:
+        self._alarm = self._clock.call_at(self._store.local_ms(self._when_ms), self._ring)
+
+    def _ring(self) -> None:
+        if self._store.now_ms() >= self._when_ms:
+            self._callback()
+        else:
+            self._arm()
+
+    def cancel(self) -> None:
+        self._alarm.cancel()
 
 
 class Timers:

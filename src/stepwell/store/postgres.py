@@ -120,7 +120,7 @@ class PostgresStore:
 
     def local_ms(self, when_ms: int) -> int:
         """See ``Store``."""
-        return when_ms - self._pool.ahead_ms
+        return self._clock.now_ms() + when_ms - self._pool.now_ms()
 
     async def enrol(self, node_id: str, info: str) -> None:
         """See ``Store``."""
@@ -269,7 +269,7 @@ class PostgresStore:
     async def poll(self, node_id: str, workflows: Sequence[tuple[str, str]]) -> Poll:
         """See ``Store``."""
         self.questions += 1
-        before_ms = self._clock.now_ms()
+        before_ms = self._clock.boot_ms()
         answer, server_ms = await self._read(
             lambda reader: reads.poll(reader, node_id, workflows, now_ms=self.now_ms(), lease_ms=self._settings.lease_ms)
         )

@@ -24,8 +24,8 @@ class Pool:
     """Opens connections, checks them, and lends those that only read."""
 
     def __init__(self, address: Address, speech: Speech, *, clock: Clock, settings: Settings) -> None:
-        self.ahead_ms = 0
-        """How far the server's clock is ahead of this machine's, as far as is known."""
+        self._since_boot_ms: int | None = None
+        """What to add to this machine's boot time for the server's time: never too much."""
         self.schema = ""
         self.must_sync = False
         """Whether commits here would not be synced unless they say so."""
@@ -64,7 +64,7 @@ class Pool:
         return wire
 
     async def _look(self, wire: Wire) -> None:
-        before_ms = self._clock.now_ms()
+        before_ms = self._clock.boot_ms()
         rows = await wire.fetch(self._speech.text("about_server"))
         sync, fsync, full_pages, version, schema, now_ms, started_ms, is_standby = rows[0]
         self.set_time(now_ms, before_ms)
@@ -85,13 +85,20 @@ class Pool:
             self.lost_contact()
 
     def set_time(self, server_ms: int, before_ms: int) -> None:
-        """Note what the server's clock has said, in answer to a question asked at ``before_ms`` by this machine's clock."""
-        if not self._clock.is_set:
-            self.ahead_ms = server_ms - (before_ms + self._clock.now_ms()) // 2
+        """Note what the server's clock has said, in answer to a question asked at ``before_ms`` of this machine's boot time.
+
+        Its clock was read at some moment between question and answer. What was believed stays, unless that is impossible; then
+        the least is believed that is possible: whoever takes the server's time for later than it is, wakes runs early.
+        """
+        least, most = server_ms - self._clock.boot_ms() - 1, server_ms - before_ms
+        if self._since_boot_ms is None or not least <= self._since_boot_ms <= most:
+            self._since_boot_ms = least
 
     def now_ms(self) -> int:
-        """Return the server's time, as well as it is known."""
-        return self._clock.now_ms() + self.ahead_ms
+        """Return the server's time: rather a little early than late, and whatever is done to this machine's clock."""
+        if self._clock.is_set or self._since_boot_ms is None:
+            return self._clock.now_ms()
+        return self._clock.boot_ms() + self._since_boot_ms
 
     def lost_contact(self) -> None:
         """Let nobody be buried for a lease: others may not have been able to renew theirs either."""
