@@ -136,6 +136,17 @@ async def test_of_nodes_that_add_one_run_at_once_one_makes_it(nodes: list[Node])
     assert (reasons.count("created"), reasons.count("same")) == (50, 150)
 
 
+async def test_of_nodes_that_start_one_run_with_a_signal_each_no_signal_is_lost(nodes: list[Node]):
+    # promise 1: the run may come into being between the look that locks it and the look that finds it.
+    for turn in range(40):
+        run_id = f"r{turn}"
+        told = await asyncio.gather(
+            *(node.commit(node.new(run_id, signal=node.put(run_id, f"from {node.node_id}"))) for node in nodes)
+        )
+        assert sorted(result.reason for (result,) in told) == ["created", "same", "same", "same"]
+        assert (await nodes[0].row(run_id)).mailbox_seq == len(nodes)
+
+
 async def test_a_run_is_claimed_by_one_of_many(nodes: list[Node]):
     await nodes[0].commit(*(nodes[0].new(f"r{n:03}") for n in range(400)))
 

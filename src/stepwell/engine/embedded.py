@@ -224,6 +224,7 @@ def _triggered(request: TriggerRequest, result: Triggered) -> RunRow:
         "parent_over": f"the parent {request.parent_run_id!r} is over",
         "over": f"run {request.run_id!r} is over and takes no signal any more",
         "full": f"run {request.run_id!r} takes no signal now: too many messages wait for it",
+        "missing": f"run {request.run_id!r} was there and is not any more",
     }
     if reason in texts:
         raise ConflictError(texts[reason])

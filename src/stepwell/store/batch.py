@@ -213,7 +213,8 @@ class BatchExecution:
         """Put the signal that came with a trigger into the mailbox of the run that was made or found."""
         if triggered.row is None or triggered.reason not in ("created", "same"):
             return triggered
-        if triggered.row.run_id != signal.run_id:
+        if triggered.row.run_id not in self._page.runs or triggered.row.run_id != signal.run_id:
+            # It has another id; or another node has made it since this batch locked what was there.
             signal = msgspec.structs.replace(signal, run_id=triggered.row.run_id)
             yield from self._read_drafts([signal.run_id])
             together = Together()
