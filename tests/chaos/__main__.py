@@ -13,9 +13,9 @@ from typing import Final, NamedTuple
 
 from hypothesis import HealthCheck, given, seed, settings
 
-from tests.chaos import checked
-from tests.chaos.checked import CheckedStorm, Scale
-from tests.chaos.places import OneFile
+from tests.chaos.checked import CheckedStorm, Scale, prove
+from tests.chaos.places import OneFile, OneServer
+from tests.chaos.server import Server
 from tests.chaos.storm import Storm
 from tests.crash.test_sigkill import kill_at_random
 from tests.laws.plans import plans
@@ -72,8 +72,20 @@ def _storm(form: Form, number: int, folder: Path) -> str:
 
 def _checker(form: Form, number: int, folder: Path) -> str:
     storm = CheckedStorm(folder, OneFile(folder), random.Random(number), form.checked)
-    facts = asyncio.run(storm.blow())
-    return checked.judge(storm, facts, EVIDENCE / f"checker-{number}")
+    return asyncio.run(prove(storm, EVIDENCE / f"checker-{number}"))
+
+
+def _postgres(form: Form, number: int, folder: Path) -> str:
+    async def blow() -> str:
+        place = OneServer(server)
+        storm = CheckedStorm(folder, place, random.Random(number), form.checked)
+        try:
+            return await prove(storm, EVIDENCE / f"postgres-{number}")
+        finally:
+            await place.close()
+
+    with Server() as server:
+        return asyncio.run(blow())
 
 
 def _laws(form: Form, number: int, folder: Path) -> str:
@@ -101,7 +113,7 @@ def _power(form: Form, number: int, folder: Path) -> str:
 
 
 PROOFS: Final[dict[str, Callable[[Form, int, Path], str]]] = {
-    "kill": _kill, "storm": _storm, "checker": _checker, "laws": _laws, "power": _power,
+    "kill": _kill, "storm": _storm, "checker": _checker, "postgres": _postgres, "laws": _laws, "power": _power,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -11,10 +11,10 @@ import sys
 import time
 from asyncio.subprocess import Process
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -29,7 +29,7 @@ LEASE_MS: Final = 1_000
 PATIENCE_S: Final = 120
 """How long runs may take once nobody is disturbed any more. What is not over then is stuck."""
 _ROOT: Final = Path(stepwell.__file__).parents[2]
-_SETTINGS: Final = {"lease_ms": LEASE_MS, "poll_ms": LEASE_MS // 4}
+_SETTINGS: Final = {"lease_ms": LEASE_MS, "poll_ms": LEASE_MS // 4, "hook_key": "the same for all"}
 
 
 class Scale(NamedTuple):
@@ -51,7 +51,7 @@ class Place(Protocol):
     rare: tuple[str, ...]
     """Counters of workers that must not stay at zero."""
 
-    def url(self, who: str) -> str:
+    async def url(self, who: str) -> str:
         """Return the URL for one process, known by a name."""
         ...
 
@@ -59,8 +59,8 @@ class Place(Protocol):
         """Stop a process."""
         ...
 
-    def tormentors(self, storm: "CheckedStorm") -> list[asyncio.Task[None]]:
-        """Begin to torment the store; the tasks end when the storm does."""
+    def tormentors(self, storm: "CheckedStorm") -> list[Coroutine[Any, Any, None]]:
+        """Return what torments the store. Each ends when the storm is over, and leaves the store whole."""
         ...
 
     def ills(self) -> tuple[str, ...]:
@@ -75,6 +75,8 @@ class CheckedStorm:
         self.done: Counter[str] = Counter()
         """What was done to processes, and how often."""
         self.troubles: list[Trouble] = []
+        self.pids: dict[str, int] = {}
+        """Who is who now."""
         self.dice = dice
         self.is_over = False
         self.is_in_time = True
@@ -95,14 +97,14 @@ class CheckedStorm:
         (self._folder / "calls").mkdir()
         workers = [asyncio.create_task(self._worker(f"worker-{number}")) for number in range(self._scale.workers)]
         members = [asyncio.create_task(self._member(number)) for number in range(self._scale.members)]
-        others = self._place.tormentors(self)
+        others = [asyncio.create_task(torment) for torment in self._place.tormentors(self)]
         began = time.monotonic()
         while time.monotonic() - began < self._scale.seconds or not self._is_enough():
             await _some_ended(*workers, *members, *others)
         self.is_over = True
         await asyncio.gather(*others)
         self.is_in_time = await self._are_over(members)
-        async with AsyncClient(self._place.url("checker")) as client:
+        async with AsyncClient(await self._place.url("checker")) as client:
             self.is_in_time = await self._until_runs_are_over(client) and self.is_in_time
             self._may_stop.set()
             await asyncio.gather(*workers)
@@ -156,7 +158,7 @@ class CheckedStorm:
             await asyncio.sleep(0.02)
 
     @asynccontextmanager
-    async def trouble(self, what: Literal["killed", "frozen"], pid: int, name: str) -> AsyncIterator[None]:
+    async def trouble(self, what: Literal["frozen", "cut_off"], pid: int, name: str) -> AsyncIterator[None]:
         """Write down that something is done to a process for as long as the context lasts."""
         began = boot_ns()
         try:
@@ -191,9 +193,11 @@ class CheckedStorm:
             self.done[f"{ill} worker"] += not self.is_over
 
     async def _start_worker(self, name: str) -> Worker:
-        worker = await Worker.start(
-            self._folder, self._place.url(name), program="tests.checker.workload", **_SETTINGS
-        )  # fmt: skip
+        with (self._folder / f"log-{name}").open("ab") as log:
+            worker = await Worker.start(
+                self._folder, await self._place.url(name), program="tests.checker.workload", log=log.fileno(), **_SETTINGS
+            )  # fmt: skip
+        self.pids[name] = worker.pid
         await worker.until_ready()
         return worker
 
@@ -225,9 +229,10 @@ class CheckedStorm:
         settings = {f"STEPWELL_{name.upper()}": str(value) for name, value in _SETTINGS.items()}
         environment = {**os.environ, **settings, "PYTHONPATH": f"{_ROOT / 'src'}{os.pathsep}{_ROOT}"}
         arguments = [self._seed, str(member), str(self._lists[member]), str(self._scale.errands)]
-        url = self._place.url(f"customer-{member}")
+        url = await self._place.url(f"customer-{member}")
         command = [sys.executable, "-m", "tests.checker.customer", str(self._folder), url, *arguments]
-        return await asyncio.create_subprocess_exec(*command, env=environment, cwd=_ROOT)
+        with (self._folder / f"log-customer-{member}").open("ab") as log:
+            return await asyncio.create_subprocess_exec(*command, stderr=log, env=environment, cwd=_ROOT)
 
 
 async def _some_ended(*tasks: asyncio.Task[None]) -> None:
@@ -241,6 +246,16 @@ async def _some_ended(*tasks: asyncio.Task[None]) -> None:
 async def _has_open_runs(client: AsyncClient) -> bool:
     counts = (await client.workflow.stats()).runs
     return any(count for status, count in counts.items() if status not in OVER)
+
+
+async def prove(storm: CheckedStorm, evidence: Path) -> str:
+    """Let a storm blow, and judge what was seen."""
+    try:
+        facts = await storm.blow()
+    except BaseException:
+        storm.keep(evidence)
+        raise
+    return judge(storm, facts, evidence)
 
 
 def judge(storm: CheckedStorm, facts: Facts, evidence: Path) -> str:

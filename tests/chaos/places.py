@@ -1,10 +1,16 @@
 """Where a checked storm blows: which store, and what can be done to it."""
 
 import asyncio
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any, Final
 
-from tests.chaos.checked import CheckedStorm
+from tests.chaos.checked import LEASE_MS, CheckedStorm
+from tests.chaos.server import Server
 from tests.crash.workers import Worker
+from tests.proxy import Proxy
+
+Torment = Coroutine[Any, Any, None]
 
 
 class OneFile:
@@ -15,15 +21,94 @@ class OneFile:
     def __init__(self, folder: Path) -> None:
         self._file = folder / "store.db"
 
-    def url(self, who: str) -> str:
+    async def url(self, who: str) -> str:
         return f"sqlite:///{self._file}"
 
     async def freeze(self, worker: Worker) -> None:
         # Frozen within a transaction it would stop everybody: nothing else would happen until it is thawed.
         await worker.freeze(self._file)
 
-    def tormentors(self, storm: CheckedStorm) -> list[asyncio.Task[None]]:
+    def tormentors(self, storm: CheckedStorm) -> list[Torment]:
         return []
 
     def ills(self) -> tuple[str, ...]:
         return ()
+
+
+class OneServer:
+    """A PostgreSQL, to which each process has a wire of its own."""
+
+    rare = (
+        "fenced", "reaped.nodes", "reaped.runs", "mail.fetched", "commit.unknown_applied", "commit.unknown_not_applied",
+        "commit.not_applied", "store.repeated", "store.hints_lost", "store.renewal_failed",
+    )  # fmt: skip
+    _WIRES: Final = ("cut", "silent", "silent one way", "slow", "dribbling", "half closed", "refused", "cut at a commit")
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._proxies: dict[str, Proxy] = {}
+
+    async def url(self, who: str) -> str:
+        if who not in self._proxies:
+            self._proxies[who] = await Proxy("127.0.0.1", self._server.port).__aenter__()
+        return f"postgresql://postgres@127.0.0.1:{self._proxies[who].port}/postgres"
+
+    async def freeze(self, worker: Worker) -> None:
+        worker.freeze_anywhere()
+
+    def tormentors(self, storm: CheckedStorm) -> list[Torment]:
+        return [self._wires(storm), self._kills(storm)]
+
+    def ills(self) -> tuple[str, ...]:
+        return ("killed server", *self._WIRES)
+
+    async def close(self) -> None:
+        """Take all wires down."""
+        for proxy in self._proxies.values():
+            await proxy.__aexit__(None, None, None)
+
+    async def _wires(self, storm: CheckedStorm) -> None:
+        while not storm.is_over:
+            await storm.moment(1.5)
+            who = storm.dice.choice([who for who in self._proxies if who != "checker"])
+            ill = min(self._WIRES, key=lambda ill: (storm.done[ill], storm.dice.random()))
+            async with storm.trouble("cut_off", storm.pids.get(who, 0), ill):
+                await self._harm(self._proxies[who], ill, storm)
+            self._proxies[who].heal()
+
+    async def _harm(self, proxy: Proxy, ill: str, storm: CheckedStorm) -> None:
+        lasts_s = 2.5 * LEASE_MS / 1000
+        match ill:
+            case "cut":
+                proxy.cut()
+                lasts_s = 0.1
+            case "silent":
+                proxy.silence()
+            case "silent one way":
+                proxy.silence(storm.dice.choice(("up", "down")))
+            case "slow":
+                proxy.delay(0.1)
+            case "dribbling":
+                proxy.dribble(100, 0.002)
+            case "half closed":
+                proxy.half_close(storm.dice.choice(("up", "down")))
+            case "refused":
+                await proxy.refuse()
+                await storm.moment(lasts_s)
+                await proxy.accept()
+                return
+            case _:
+                if storm.dice.random() < 0.5:
+                    proxy.cut_before("up", b"COMMIT")
+                else:
+                    proxy.cut_answer(b"COMMIT")
+                lasts_s = 1
+        await storm.moment(lasts_s)
+
+    async def _kills(self, storm: CheckedStorm) -> None:
+        while not storm.is_over:
+            await storm.moment(12)
+            async with storm.trouble("cut_off", 0, "killed server"):
+                await asyncio.to_thread(self._server.kill)
+                await storm.moment(1)
+                await asyncio.to_thread(self._server.start)

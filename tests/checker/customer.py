@@ -17,23 +17,23 @@ AT_ONCE: Final = 12
 
 
 async def serve(folder: Path, url: str, seed: str, member: int, list_number: int, count: int) -> None:
-    """Do all errands of a list."""
-    async with AsyncClient(url) as client:
-        recorder = Recorder(client, folder / "calls")
-        room = asyncio.Semaphore(AT_ONCE)
+    """Do all errands of a list. The store may be away as it begins: the first calls find out, and try again."""
+    client = AsyncClient(url)
+    recorder = Recorder(client, folder / "calls")
+    room = asyncio.Semaphore(AT_ONCE)
 
-        async def run(number: int) -> None:
-            async with room:
-                kinds = TOGETHER if number % 8 == 7 else OWN
-                kind = kinds[number // 8 % len(kinds)] if kinds is TOGETHER else kinds[number % len(kinds)]
-                dice = random.Random(f"{seed}/{member}/{list_number}/{number}")
-                run_id = f"{kind.__name__}-{member}-{list_number}-{number}"
-                await kind(Errand(member, list_number * 1_000 + number, run_id, dice, recorder))
+    async def run(number: int) -> None:
+        async with room:
+            kind = TOGETHER[number // 8 % len(TOGETHER)] if number % 8 == 7 else OWN[number % len(OWN)]
+            dice = random.Random(f"{seed}/{member}/{list_number}/{number}")
+            run_id = f"{kind.__name__}-{member}-{list_number}-{number}"
+            await kind(Errand(member, list_number * 1_000 + number, run_id, dice, recorder))
 
-        async with asyncio.TaskGroup() as group:
-            for number in range(count):
-                group.create_task(run(number))
-        recorder.close()
+    async with asyncio.TaskGroup() as group:
+        for number in range(count):
+            group.create_task(run(number))
+    await client.close()
+    recorder.close()
 
 
 if __name__ == "__main__":

@@ -92,10 +92,11 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trouble(msgspec.Struct, frozen=True, kw_only=True):
-    """What was done to a process: ``killed``, or ``frozen`` until ``ended_ns``."""
+    """What was done to a process: ``frozen``, or ``cut_off`` from its store, until ``ended_ns``."""
 
-    what: Literal["killed", "frozen"]
+    what: Literal["frozen", "cut_off"]
     pid: int
+    """0: to all of them."""
     at_ns: int
     ended_ns: int = FOREVER_NS
 
@@ -119,6 +120,10 @@ class Facts(msgspec.Struct, kw_only=True):
     """What ``stepwell db check`` says."""
     counters: Counter[str] = msgspec.field(default_factory=Counter)
     """Rare branches that processes took."""
+
+    def cut_off(self, pid: int) -> list[Trouble]:
+        """Return when a process was cut off from its store."""
+        return [trouble for trouble in self.troubles if trouble.pid in (pid, 0) and trouble.what == "cut_off"]
 
     def frozen(self, pid: int) -> list[Trouble]:
         """Return when a process was frozen."""

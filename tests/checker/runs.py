@@ -196,7 +196,7 @@ def histories_end_once(facts: Facts) -> Findings:
 def nothing_starts_after_a_cancel(facts: Facts) -> Findings:
     """Promise 9: no body begins more than a second after an acknowledged cancel, but of a compensation.
 
-    Excused is what a process began just after it was thawed.
+    Excused is what a process began that was cut off from the store, or just after it was thawed: it is no live worker.
     """
     effects = by_run(facts.effects)
     for call in facts.calls:
@@ -207,7 +207,7 @@ def nothing_starts_after_a_cancel(facts: Facts) -> Findings:
         for effect in effects.get(str(call.target), []):
             if effect.at_ns <= call.ended_ns + CANCEL_NS or effect.undoes:
                 continue
-            if _is_just_thawed(facts, effect):
+            if _is_just_thawed(facts, effect) or _is_cut_off(facts, effect):
                 yield EXCUSED
             else:
                 yield f"began {(effect.at_ns - call.ended_ns) // 1_000_000} ms after it was cancelled: {effect}"
@@ -285,6 +285,10 @@ def _is_voided(history: History, step_id: str, nonce: str) -> bool:
 
 def _is_just_thawed(facts: Facts, effect: Effect) -> bool:
     return any(ice.ended_ns <= effect.at_ns <= ice.ended_ns + THAWED_NS for ice in facts.frozen(effect.pid))
+
+
+def _is_cut_off(facts: Facts, effect: Effect) -> bool:
+    return any(cut.at_ns <= effect.at_ns <= cut.ended_ns + CANCEL_NS for cut in facts.cut_off(effect.pid))
 
 
 def _received(history: History) -> list[Event]:

@@ -480,6 +480,14 @@ def test_what_a_process_begins_just_after_it_was_thawed_is_excused_and_counted(s
     assert verdicts["9 nothing starts after a cancel"].excused == 1
 
 
+def test_a_process_that_is_cut_off_cannot_hear_of_a_cancel(story: Story):
+    story.facts.troubles.append(Trouble(what="cut_off", pid=0, at_ns=0, ended_ns=2 * SECOND_NS))
+    story.effect("ended", "z", "z1", 2_045)
+    verdicts = check_all(story.facts)
+    assert wrong_in(verdicts) == []
+    assert verdicts["9 nothing starts after a cancel"].excused == 1
+
+
 def test_nothing_else_that_a_process_begins_is_excused_by_its_having_been_frozen(story: Story):
     story.facts.troubles.append(Trouble(what="frozen", pid=11, at_ns=0, ended_ns=2 * SECOND_NS))
     story.effect("whole", "a", "a2", 3_500)

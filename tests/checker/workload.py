@@ -6,12 +6,14 @@ says of itself goes to standard output: ``ready``, and its counters at its end.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import random
 import secrets
 import sys
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +25,7 @@ from stepwell import (
     NonRetryableError,
     SignalTimeout,
     StepFailed,
+    UnavailableError,
     WorkflowWorker,
     current_step,
     step,
@@ -235,11 +238,25 @@ async def keyed(ctx: Context, input: Any) -> Any:
     return saw.told()
 
 
+@contextlib.asynccontextmanager
+async def _opened(client: AsyncClient) -> AsyncIterator[AsyncClient]:
+    """Open a client, also if its store is away at first."""
+    while True:
+        try:
+            await client.engine()
+        except UnavailableError:
+            await asyncio.sleep(0.1)
+        else:
+            break
+    async with client:
+        yield client
+
+
 async def work(folder: Path, url: str) -> None:
     """Execute runs until told to stop."""
     global _journal
     _journal = os.open(folder / "effects.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    async with AsyncClient(url) as client:
+    async with _opened(AsyncClient(url)) as client:
         worker = WorkflowWorker(client, concurrency=16)
         await worker.start_all()
         os.write(1, b"ready\n")

@@ -37,12 +37,15 @@ class Worker:
         self.begun = 0
 
     @classmethod
-    async def start(cls, folder: Path, *options: str, program: str = "tests.crash.process", **settings: object) -> Self:
-        """Start one. ``settings`` are of its engine: ``lease_ms=500`` is ``STEPWELL_LEASE_MS``."""
+    async def start(
+        cls, folder: Path, *options: str, program: str = "tests.crash.process", log: int | None = None, **settings: object
+    ) -> Self:
+        """Start one. ``settings`` are of its engine: ``lease_ms=500`` is ``STEPWELL_LEASE_MS``; ``log`` is where it complains."""
         environment = {**os.environ, "PYTHONPATH": f"{_ROOT / 'src'}{os.pathsep}{_ROOT}"}
         environment |= {f"STEPWELL_{name.upper()}": str(value) for name, value in settings.items()}
         command = [sys.executable, "-m", program, str(folder), *options]
-        return cls(await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=environment, cwd=_ROOT))
+        process = asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=log, env=environment, cwd=_ROOT)
+        return cls(await process)
 
     async def line(self) -> str:
         """Return the next line that it says; "" once it is gone."""
