@@ -17,6 +17,8 @@ from rich.text import Text
 from stepwell.cli.check import check
 from stepwell.cli.db import db
 from stepwell.cli.demo import demo
+from stepwell.cli.dev import dev
+from stepwell.cli.doctor import doctor
 from stepwell.cli.exits import Exit, UsageError, exit_code, explain
 from stepwell.cli.hook import hook
 from stepwell.cli.keys import keys
@@ -41,7 +43,7 @@ _STEP_THREADS = "stepwell-step"
 _THREAD_ENDS_S = 1.0
 _ABOUT = "Durable workflows: they survive the processes that run them."
 app = App(name="stepwell", help=_ABOUT, version=_version, help_format="plaintext")
-for command in (run, trigger, runs, signal, hook, worker, serve, keys, check, db, demo):
+for command in (run, trigger, runs, signal, hook, worker, serve, dev, keys, doctor, check, db, demo):
     app.command(command)
 app.register_install_completion_command()  # pyright: ignore[reportUnknownMemberType] - its keywords are not typed there
 _YOUNG_OBJECTS: Final = 50_000

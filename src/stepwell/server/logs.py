@@ -45,7 +45,8 @@ def configure(form: str, stream: TextIO | None = None, level: int = logging.INFO
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    for chatty in ("uvicorn", "watchfiles"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 class _Formatter(structlog.stdlib.ProcessorFormatter):
