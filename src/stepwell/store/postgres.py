@@ -45,7 +45,15 @@ from stepwell.store.postgres_migrate import migrate
 from stepwell.store.postgres_pool import Pool, call_on
 from stepwell.store.postgres_reads import Reader
 from stepwell.store.postgres_rows import Speech, carry_out, changed
-from stepwell.store.postgres_wire import DRIVER_ERRORS, Wire, is_lost, is_worth_repeating, not_committed, parse_address
+from stepwell.store.postgres_wire import (
+    DRIVER_ERRORS,
+    Wire,
+    is_lost,
+    is_worth_repeating,
+    not_committed,
+    not_readable,
+    parse_address,
+)
 
 T = TypeVar("T")
 
@@ -91,9 +99,9 @@ class PostgresStore:
         try:
             self._writer = await self._pool.connect()
             await migrate(self._writer, self._speech, self.name, patience_s=self._settings.patience_ms / 1000)
-        except Exception:
+        except Exception as error:
             await self._pool.close()
-            raise
+            raise not_readable(error, self.name) or error from error
 
     async def close(self) -> None:
         """See ``Store``."""
