@@ -132,6 +132,9 @@ class CheckedStorm:
             run.run_id: History(run=run, events=await client.workflow.get_events(run.run_id))
             async for run in client.workflow.iter_runs(include=("input", "output"))
         }
+        for file in self._folder.glob("counters-*.json"):
+            self._counters.update(msgspec.json.decode(file.read_bytes(), type=dict[str, int]))
+        (self._folder / "histories.jsonl").write_bytes(msgspec.json.Encoder().encode_lines(histories.values()))
         return Facts(
             calls=read_calls((self._folder / "calls").iterdir()), effects=read_effects(self._folder / "effects.jsonl"),
             histories=histories, troubles=self.troubles, wrong_in_store=await client.check_store(), counters=self._counters,

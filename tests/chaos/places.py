@@ -10,6 +10,8 @@ from tests.chaos.server import Server
 from tests.crash.workers import Worker
 from tests.proxy import Proxy
 
+_COMMIT: Final = b"COMMIT\0"
+"""As the driver sends it."""
 Torment = Coroutine[Any, Any, None]
 
 
@@ -98,11 +100,16 @@ class OneServer:
                 await proxy.accept()
                 return
             case _:
-                if storm.dice.random() < 0.5:
-                    proxy.cut_before("up", b"COMMIT")
-                else:
-                    proxy.cut_answer(b"COMMIT")
-                lasts_s = 1
+                # Everybody's next commit: half of them are done, and nobody is told which.
+                for each in self._proxies.values():
+                    if storm.dice.random() < 0.5:
+                        each.cut_before("up", _COMMIT)
+                    else:
+                        each.cut_answer(_COMMIT)
+                await storm.moment(1)
+                for each in self._proxies.values():
+                    each.heal()
+                return
         await storm.moment(lasts_s)
 
     async def _kills(self, storm: CheckedStorm) -> None:

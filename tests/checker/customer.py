@@ -1,17 +1,22 @@
 """A process of customers: ``python -m tests.checker.customer FOLDER URL SEED MEMBER LIST COUNT``.
 
-It does the errands of one list, some at a time, and ends. What it asks and is told goes to a file in ``FOLDER/calls``.
+It does the errands of one list, some at a time, and ends. What it asks and is told goes to a file in ``FOLDER/calls``, and its
+counters to one in ``FOLDER`` at its end.
 """
 
 import asyncio
+import json
+import os
 import random
 import sys
 from pathlib import Path
 from typing import Final
 
 from stepwell import AsyncClient
+from stepwell.failpoints import counters
 from tests.checker.errands import OWN, TOGETHER, Errand
 from tests.checker.recorder import Recorder
+from tests.checker.records import boot_ns
 
 AT_ONCE: Final = 12
 
@@ -34,6 +39,7 @@ async def serve(folder: Path, url: str, seed: str, member: int, list_number: int
             group.create_task(run(number))
     await client.close()
     recorder.close()
+    (folder / f"counters-{os.getpid()}-{boot_ns()}.json").write_text(json.dumps(counters), encoding="utf-8")
 
 
 if __name__ == "__main__":
