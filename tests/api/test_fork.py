@@ -564,6 +564,24 @@ async def test_an_open_hook_gets_a_token_of_the_forks_own_and_what_was_waited_fo
     assert _ran() == ["remind"]
 
 
+async def test_a_fork_from_within_the_making_of_a_hook_makes_one_hook(client: AsyncClient):
+    async with client.worker(hooked):
+        source = await client.workflow.trigger(hooked)
+        await seen(client, source.run_id, "step_completed", 3)
+        fork = await client.workflow.fork(source.run_id, await _seq_of(client, source.run_id, "hook_created"))
+        await seen(client, fork.run_id, "step_completed", 3)
+        assert len(await client.workflow.get_hooks(fork.run_id)) == 1
+
+
+async def test_a_hook_that_was_made_from_outside_is_asked_anew_of_the_fork(client: AsyncClient):
+    await client.workflow.trigger(hooked, run_id="source")
+    old = await client.workflow.create_hook("source", "from outside", "approve")
+    fork = await client.workflow.fork("source")
+    (new,) = await client.workflow.get_hooks(fork.run_id)
+    assert new.token != old.token
+    assert (await client.workflow.create_hook(fork.run_id, "from outside", "approve")).token == new.token
+
+
 async def test_an_answered_hook_stays_answered(client: AsyncClient):
     async with client.worker(hooked):
         source = await client.workflow.trigger(hooked)

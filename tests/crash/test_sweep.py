@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from stepwell.settings import Settings
-from tests.crash import undone
+from tests.crash import forked, undone
 from tests.crash.lives import PLACES, Death, Story, check_effects, end_of, essence, live
 from tests.crash.shapes import SHAPES, Shape
 
@@ -17,7 +17,7 @@ KEPT: Final = Settings(waiting_shown_ms=1, step_started_ms=60_000, quarantine_al
 EVICTED: Final = msgspec.structs.replace(KEPT, keep_ms=0)
 """Waiting runs are thrown away at once, and come back by replay."""
 
-assert undone.SHAPES is SHAPES
+assert undone.SHAPES is forked.SHAPES is SHAPES
 
 WAITING: Final = [
     name

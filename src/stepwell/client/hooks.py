@@ -10,7 +10,7 @@ from stepwell.client.recorded import derived_id
 from stepwell.client.requests import new_id
 from stepwell.durations import Duration, parse_ms
 from stepwell.execution.here import branch_here
-from stepwell.execution.tokens import parse_token
+from stepwell.execution.tokens import BODY_HOOK, parse_token
 from stepwell.model import Hook
 
 EXPIRES_MS: Final = 7 * 86_400_000
@@ -63,7 +63,7 @@ class AsyncHooks(AsyncControl):
             payload, field="payload", limit_bytes=engine.settings.payload_bytes_max, depth_max=engine.settings.depth_max
         )  # fmt: skip
         identity = derived_id() if key is None else None
-        hook_id = _hashed(f"in a body\0{identity}") if identity is not None else hook_id_outside(name, action, key)
+        hook_id = BODY_HOOK + _hashed(f"in a body\0{identity}") if identity is not None else hook_id_outside(name, action, key)
         return (await engine.create_hook(run_id, hook_id, name, action, text, expires_ms)).hook
 
     async def execute_hook(self, token: str, payload: Any = None) -> Hook:

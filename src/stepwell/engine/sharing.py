@@ -15,7 +15,7 @@ from stepwell.engine.created import forked_payload
 from stepwell.errors import NotFoundError, ValidationError
 from stepwell.execution.history import TRANSCRIBED, History
 from stepwell.execution.identity import call_key, child_id
-from stepwell.execution.tokens import TokenParts, parse_token
+from stepwell.execution.tokens import BODY_HOOK, TokenParts, parse_token
 from stepwell.model import OVER
 from stepwell.progress import StoredEvent
 from stepwell.store.base import HookRow, Share
@@ -109,9 +109,14 @@ def share(
     """
     history = History(events)
     children = list(_children(history, fork, runs))
-    hooks = _hooks(history, events, fork)
+    made = _recorded_tokens(history, fork)
+    hooks = _hooks(history, events, fork, made)
     names = {child.old_id: child.new_id for child in children if child.old_id != child.new_id}
-    tokens = dict(_tokens(history, fork, hooks, token))
+    tokens = {
+        old: token(TokenParts(fork.run_id, hook_id, hook.expires or 0), hook.name, hook.action)
+        for hook_id, old in made.items()
+        if (hook := hooks.get(hook_id)) is not None
+    }
     rewritten = [events[0]._replace(payload=forked_payload(events[0].payload, fork.input))]
     for event in events[1:]:
         renamed = _renamed(event, names, tokens, fork)
@@ -159,8 +164,11 @@ def _seen_over(value: Any) -> Iterator[str]:
             yield from _seen_over(inner)
 
 
-def _hooks(history: History, events: Sequence[StoredEvent], fork: Fork) -> dict[str, HookRow]:
-    """Return, by id, the hooks of the fork: those that were not answered and had not expired. Each gets its whole time anew."""
+def _hooks(history: History, events: Sequence[StoredEvent], fork: Fork, made: Mapping[str, str]) -> dict[str, HookRow]:
+    """Return, by id, the hooks of the fork: those that were not answered and had not expired. Each gets its whole time anew.
+
+    One whose step is not completed yet is not among them: the fork will ask by itself.
+    """
     expired = {
         event.step_id.rpartition("/")[2].removeprefix("hook:").partition("#")[0]
         for event in history.outcomes()
@@ -173,6 +181,8 @@ def _hooks(history: History, events: Sequence[StoredEvent], fork: Fork) -> dict[
         asked = _asked(event.payload)
         if ("hook", asked.hook_id) in history.answers or asked.hook_id in expired:
             continue
+        if asked.hook_id.startswith(BODY_HOOK) and asked.hook_id not in made:
+            continue
         lasts_ms = int(datetime.fromisoformat(asked.expires).timestamp() * 1000) - event.at_ms
         found[asked.hook_id] = HookRow(
             run_id=fork.run_id, hook_id=asked.hook_id, seq=event.seq, name=event.name, action=asked.action,
@@ -181,22 +191,20 @@ def _hooks(history: History, events: Sequence[StoredEvent], fork: Fork) -> dict[
     return found
 
 
-def _tokens(
-    history: History, fork: Fork, hooks: Mapping[str, HookRow], token: Callable[[TokenParts, str, str], str]
-) -> Iterator[tuple[str, str]]:
-    """Yield the tokens that steps have recorded of hooks which are open, each with that of the fork's own."""
+def _recorded_tokens(history: History, fork: Fork) -> dict[str, str]:
+    """Return, by the ids of hooks, the tokens that steps have recorded of the run's own."""
+    found: dict[str, str] = {}
     for event in history.outcomes():
         if event.name != "workflow.create_hook" or event.type != "step_completed":
             continue
         made = _step(event.payload).result
         try:
-            old = str(made["token"])
-            parts = parse_token(old)
+            parts = parse_token(made["token"])
         except (NotFoundError, KeyError, TypeError):
             continue
-        hook = hooks.get(parts.hook_id)
-        if hook is not None and parts.run_id == fork.source_run_id:
-            yield old, token(TokenParts(fork.run_id, hook.hook_id, hook.expires or 0), hook.name, hook.action)
+        if parts.run_id == fork.source_run_id:
+            found[parts.hook_id] = str(made["token"])
+    return found
 
 
 def _renamed(event: StoredEvent, names: Mapping[str, str], tokens: Mapping[str, str], fork: Fork) -> StoredEvent:

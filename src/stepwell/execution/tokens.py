@@ -7,6 +7,8 @@ from stepwell.checks import check_run_id
 from stepwell.errors import NotFoundError
 
 PREFIX: Final = "swh"
+BODY_HOOK: Final = "s"
+"""How the ids of hooks begin that a workflow's own code asks for: each belongs to a step, which records its token."""
 
 
 class TokenParts(NamedTuple):

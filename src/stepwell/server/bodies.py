@@ -105,7 +105,7 @@ class HookBody(_Body):
     payload: Any = None
     key: Name | None = None
     """The same run, name, action and key give the same hook."""
-    hook_id: Annotated[str, Meta(pattern=r"^[0-9a-f]{24}$")] | None = None
+    hook_id: Annotated[str, Meta(pattern=r"^s?[0-9a-f]{24}$")] | None = None
     """Instead of a key, for clients that derive it themselves: the same run and id give the same hook."""
     expires: Span | None = None
     """Seven days if not given."""
