@@ -123,6 +123,8 @@ class Recorded(NamedTuple):
     seq: int
     mailbox_seq: int
     quiet: bool
+    is_ending: bool = False
+    """Somebody has decided that the run ends, and is undone before: nothing new is to begin, be the message here or not."""
 
 
 class Refused(NamedTuple):

@@ -825,3 +825,30 @@ async def test_an_answer_to_a_hook_of_a_run_that_is_being_undone_is_refused(clie
         await client.workflow.execute_hook(hook.token)
     async with client.worker(deployed(body)):
         await over(client, run)
+
+
+async def test_no_body_starts_beyond_the_next_commit_although_another_process_has_cancelled(file_url: str):
+    # promise 9
+    started: list[int] = []
+    stopped = asyncio.Event()
+
+    async def body(number: int) -> None:
+        started.append(number)
+
+    @workflow("undone-busy")
+    async def wf(ctx):
+        try:
+            for number in range(100_000):
+                await step("one", body, compensate=lambda _: None)(number)
+        finally:
+            stopped.set()
+
+    slow_to_hear = Settings(watch_ms=5_000, poll_ms=5_000)
+    async with AsyncClient(file_url, settings=slow_to_hear) as one, AsyncClient(file_url) as other, one.worker(wf):
+        run = await one.workflow.trigger(wf, max_events=1_000_000)
+        await seen(other, run.run_id, "step_completed")
+        await other.workflow.cancel(run.run_id)
+        known = len(started)
+        await stopped.wait()
+        assert len(started) <= known + 1
+        assert (await over(other, run)).status == "cancelled"

@@ -41,8 +41,8 @@ class Execution:
     __slots__ = (
         "_after_suspend", "_body", "_body_ended", "_deadline", "_events_max", "_is_offered", "_last_ms", "_last_word",
         "_loop", "_seq", "_taken", "_taken_timeouts", "_timing_out", "assignment", "bodies",
-        "closed", "deadline_ms", "grace_ms", "history", "host", "inbox", "is_branched", "is_draining", "keep_ms", "now_ms",
-        "outbox", "rest", "root", "run_id", "shown_ms", "tasks", "turn", "undoing", "undos", "waits",
+        "closed", "deadline_ms", "grace_ms", "history", "host", "inbox", "is_branched", "is_draining", "is_past", "keep_ms",
+        "now_ms", "outbox", "rest", "root", "run_id", "shown_ms", "tasks", "turn", "undoing", "undos", "waits",
     )  # fmt: skip
 
     def __init__(self, assignment: Assignment, body: "Body", host: "Host[Execution]") -> None:
@@ -84,10 +84,13 @@ class Execution:
         self.root: Here = Branch(self, "", self.history.started_ms or assignment.started_at_ms)
         self.undos: list[Undo] = []
         """The compensations of the steps that the code has gone past."""
+        self.is_past = False
+        """Nothing new begins any more: what is recorded is answered still, and the rest waits for the function to be stopped."""
         self.undoing: Undoing | None = None
         """Once it is decided that the run ends, and is undone before."""
         undoes = self.history.undoes
         if undoes is not None:
+            self.is_past = True
             self.undoing = Undoing(self, Ending.of(undoes.type, undoes.payload), is_recorded=True)
 
     # -- the run's tasks
@@ -153,6 +156,7 @@ class Execution:
         if self.closed or self.undoing is not None:
             return
         if self.undos or self.history.compensations:
+            self.is_past = True
             self.undoing = Undoing(self, Ending.of("compensation_started", payload), is_recorded=False)
             self.undoing.start()
         else:
@@ -371,6 +375,7 @@ class Execution:
             self._refused(taken, outcome)
             return
         self._seq = outcome.seq
+        self.is_past |= outcome.is_ending
         if taken is self._last_word and (taken.final is None or outcome.quiet):
             self._leave()
             return
@@ -491,6 +496,7 @@ class Execution:
     def decided(self, ending: Ending, event: NewEvent) -> None:
         """Somebody outside has decided on the end of the run."""
         if self.undoing is None:
+            self.is_past = True
             self.undoing = Undoing(self, ending, is_recorded=True)
             self.record(event)
             self.undoing.start()

@@ -42,7 +42,7 @@ def is_past(branch: Here) -> bool:
     """Tell whether nothing new is to be done in a branch: what is recorded is answered still, so that the compensations of what
     was completed are found.
     """
-    return branch.is_past or branch.execution.undoing is not None
+    return branch.is_past or branch.execution.is_past
 
 
 async def past(branch: Here) -> None:

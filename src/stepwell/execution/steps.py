@@ -168,7 +168,7 @@ async def run_step(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]
             return await gone(branch)
         if execution.is_draining:
             await for_ever()  # until the run is handed back, and this task put away with it
-        if execution.undoing is not None and not undoes:
+        if execution.is_past and not undoes:
             return await past(branch)
         scope = StepScope(execution.run_id, identity, spec.name, attempt, execution.now_ms(), tail)
         host.bodies[scope] = execution

@@ -199,6 +199,7 @@ class Settled(_Frame, tag="settled"):
     seq: int
     mailbox_seq: int = 0
     quiet: bool = False
+    is_ending: bool = False
     refused: str = ""
 
 

@@ -203,7 +203,8 @@ def record(page: Page, progress: Progress) -> Outcome:
         run.waiting_for = None
     if run.wanted & WANT_PAUSE and run.owner is None and run.status == RUNNING:
         pause_now(page, run, ASKED, page.now_ms)
-    return Recorded(run.seq, run.mailbox_seq, ends and begins and (is_quiet or progress.misfit or not (quiet or suspend)))
+    is_done = ends and begins and (is_quiet or progress.misfit or not (quiet or suspend))
+    return Recorded(run.seq, run.mailbox_seq, is_done, bool(run.wanted & UNDOING))
 
 
 def _may_end(run: Draft, status: int) -> bool:
