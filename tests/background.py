@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from stepwell import Settings
 from stepwell.connect import connect
 from stepwell.engine.api import Engine
+from stepwell.settings import ServerSettings
 from tests.servers import serving
 
 T = TypeVar("T")
@@ -28,7 +29,7 @@ class Background:
 
 
 @contextlib.contextmanager
-def served_aside(store_url: str, settings: Settings) -> Iterator[Background]:
+def served_aside(store_url: str, settings: Settings, **limits: int) -> Iterator[Background]:
     """Serve a store while the context lasts. Whatever a test did, the store must hold together afterwards."""
     server, ready, problems = Background(), threading.Event(), list[str]()
     stop: asyncio.Event = asyncio.Event()
@@ -38,7 +39,7 @@ def served_aside(store_url: str, settings: Settings) -> Iterator[Background]:
         server.engine = connect(store_url, settings=settings)
         await server.engine.open()
         try:
-            async with serving(server.engine, no_auth=True) as live:
+            async with serving(server.engine, no_auth=True, limits=ServerSettings(**limits)) as live:
                 server.url = live.url
                 ready.set()
                 await stop.wait()

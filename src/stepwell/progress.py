@@ -113,6 +113,9 @@ class Progress(msgspec.Struct, kw_only=True, gc=False):
     """With ``suspend``: the code does not fit the history. ``tries`` is raised, and unread messages are no reason to stay."""
     release: bool = False
     """The run is handed back, due at once: a drain."""
+    lost: int = 0
+    """With ``release``: its worker was lost, which counts as an interruption; this many in a row without a new step pause the
+    run. 0: it was not lost."""
     final: Final | None = None
 
 

@@ -97,6 +97,10 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """One WebSocket message."""
     sockets_per_key_max: _Positive = 100
     """WebSocket connections of one key."""
+    worker_lease_ms: Annotated[int, Meta(ge=100)] = 800
+    """For so long after its last answered heartbeat a worker may start bodies; its runs are kept for as long when it is gone."""
+    worker_silence_ms: Annotated[int, Meta(ge=500)] = 5_000
+    """A worker that holds runs and says nothing for so long has lost them."""
     stop_ms_max: _Positive = 30_000
     """How long requests under way may take when the server is asked to stop."""
     audit_days: _Positive = 90

@@ -135,8 +135,9 @@ class Session(Protocol):
         """No more runs for this session."""
         ...
 
-    async def close(self) -> None:
-        """End the session. What it still holds is handed back first, due at once."""
+    async def close(self, *, is_lost: bool = False) -> None:
+        """End the session. What it still holds is handed back first, due at once; if the worker is lost, what it executed
+        counts as interrupted."""
         ...
 
 

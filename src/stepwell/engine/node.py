@@ -201,9 +201,10 @@ class Node:
         """Commit operations together and return their results."""
         return await self.committer.submit_all(operations)
 
-    async def hand_back(self, run_id: str, turn: int) -> None:
+    async def hand_back(self, run_id: str, turn: int, *, is_lost: bool = False) -> None:
         """Give up a run that no executor holds any more: it is due at once."""
-        await self.submit(Progress(run_id=run_id, turn=turn, events=[], mailbox_consumed=0, release=True))
+        lost = self.settings.quarantine_pause if is_lost else 0
+        await self.submit(Progress(run_id=run_id, turn=turn, events=[], mailbox_consumed=0, release=True, lost=lost))
 
     def drop(self, run_id: str, turn: int) -> None:
         """Hand back a run that was claimed and will not be executed here."""

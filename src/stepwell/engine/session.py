@@ -28,7 +28,7 @@ class Home(Protocol):
 
     async def renew(self) -> None: ...
 
-    async def hand_back(self, run_id: str, turn: int) -> None: ...
+    async def hand_back(self, run_id: str, turn: int, *, is_lost: bool = False) -> None: ...
 
     def ended(self, session: "LocalSession") -> None: ...
 
@@ -112,7 +112,7 @@ class LocalSession:
         """See ``Session.stop_assigning``."""
         self.is_assigning = False
 
-    async def close(self) -> None:
+    async def close(self, *, is_lost: bool = False) -> None:
         """See ``Session.close``."""
         self.stop_assigning()
         left = list(self.held.values())
@@ -120,7 +120,7 @@ class LocalSession:
             held.interrupt("closed")
         try:
             # At once, so that they share a commit.
-            await asyncio.gather(*(self._home.hand_back(held.run_id, held.turn) for held in left))
+            await asyncio.gather(*(self._home.hand_back(held.run_id, held.turn, is_lost=is_lost) for held in left))
         finally:
             self._home.ended(self)
         await asyncio.sleep(0)

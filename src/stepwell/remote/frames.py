@@ -98,9 +98,9 @@ class ProgressFrame(_Frame, tag="progress"):
     events: list[WireEvent] = []
     mailbox_consumed: Count = 0
     consumed: list[tuple[Count, Text]] = []
+    quiet: list[WireEvent] = []
     beyond: Count = 0
     undoing: WireEvent | None = None
-    quiet: list[WireEvent] = []
     has_outcome: bool = False
     undo: Count = 0
     awaits: list[Text] = []
@@ -151,7 +151,7 @@ class Part(_Frame, tag="part"):
 class Limits(_Frame):
     """What the server takes, and how long it waits."""
 
-    message_bytes_max: int = MESSAGE_BYTES_MAX
+    message_bytes_max: int = 0
     payload_bytes_max: int = 0
     depth_max: int = 0
     silence_ms: int = 0

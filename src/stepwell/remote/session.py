@@ -109,8 +109,8 @@ class RemoteSession:
             self._is_assigning = False
             self._wire.say(Drain())
 
-    async def close(self) -> None:
-        """See ``Session.close``."""
+    async def close(self, *, is_lost: bool = False) -> None:
+        """See ``Session.close``. Whether the worker is lost is the server's to find."""
         self.stop_assigning()
         self._flush()
         self._interrupt_all("closed")

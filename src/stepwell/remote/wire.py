@@ -52,7 +52,6 @@ _MARGIN_MS: Final = 100
 _DEAF_MS: Final = 2_000
 """A beat that is not answered for so long: the connection is given up, in time to go on with what is held on another."""
 _OPEN_S: Final = 5.0
-_SERVED_MS: Final = 2_000
 _ACTIVE_BEATS: Final = 20
 """So many heartbeats follow after the last run, because the next may come soon and finds a lease."""
 _BACKOFF_S: Final = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.0, 5.0)
@@ -108,7 +107,7 @@ class Wire:
         self._beats = 0
         self._beat_asked = False
         self._tries = 0
-        self._welcomed_boot_ms = 0
+        self._has_served = False
         self._complaint = ""
         self._ended: StepwellError | None = None
         self._main: asyncio.Task[None] | None = None
@@ -242,9 +241,9 @@ class Wire:
                     if refusal is not None and not self._session:
                         self._ended = refusal(str(closed))
                         return
-                # At once after a connection that has served; with growing delay after one that has not.
-                self._tries = 0 if self._boot_ms() - self._welcomed_boot_ms > _SERVED_MS else self._tries + 1
-                self._welcomed_boot_ms = self._boot_ms()
+                # At once after a connection that has served and was lost; with growing delay where none can be had.
+                self._tries = 0 if self._has_served else self._tries + 1
+                self._has_served = False
                 longest = _BACKOFF_S[min(self._tries, len(_BACKOFF_S) - 1)]
                 await asyncio.sleep(longest * (0.5 + random.random() / 2))  # noqa: S311
 
@@ -297,7 +296,6 @@ class Wire:
             self._unsettled.clear()
             self._holds.clear()
         self._complaint = ""
-        self._welcomed_boot_ms = self._boot_ms()
         self._tell(self._connected, welcome.resumed)
         if self._is_leaving:
             again.append(encode(Bye()))
@@ -366,6 +364,7 @@ class Wire:
                 else:
                     rest.append(frame)
             if rest:
+                self._has_served = True
                 self._hand_over(rest)
 
     def _hand_over(self, frames: list[Down]) -> None:

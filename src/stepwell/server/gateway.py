@@ -33,13 +33,10 @@ from stepwell.remote.frames import (
 )
 from stepwell.remote.packing import Joiner, encode, pack
 from stepwell.server.link import Link, ProtocolError
+from stepwell.settings import ServerSettings
 
 _log: Final = logging.getLogger("stepwell.server")
 
-LEASE_MS: Final = 800
-"""For so long after its last answered heartbeat a worker may start bodies; and so long its runs are kept when it is gone."""
-SILENCE_MS: Final = 5_000
-"""A worker that holds runs and says nothing for so long has lost them."""
 _HELLO_S: Final = 10.0
 _QUEUE_BYTES_MAX: Final = 64 * 1024 * 1024
 _QUEUE_FULL_BYTES: Final = 4 * 1024 * 1024
@@ -92,8 +89,9 @@ class _Closing(Exception):
 class Gateway:
     """All workers that are connected to this server."""
 
-    def __init__(self, engine: Engine, *, clock: Clock) -> None:
+    def __init__(self, engine: Engine, *, clock: Clock, limits: ServerSettings) -> None:
         self.engine = engine
+        self.limits = limits
         self.boot_ms = clock.boot_ms
         self.links: dict[str, Link] = {}
         self._watch = _Watch(self)
@@ -114,12 +112,12 @@ class Gateway:
         await self._watch.stop()
         await asyncio.gather(*(self.end(link) for link in list(self.links.values())))
 
-    async def end(self, link: Link) -> None:
-        """Hand back what a worker holds that is gone for good."""
+    async def end(self, link: Link, *, is_lost: bool = False) -> None:
+        """Hand back what a worker holds that leaves, or is gone for good."""
         if self.links.pop(link.token, None) is None:
             return
         try:
-            await link.session.close()
+            await link.session.close(is_lost=is_lost)
         except StepwellError as error:
             _log.warning("what a worker held could not be handed back yet: %s", error)
 
@@ -128,8 +126,8 @@ class Gateway:
         now = self.boot_ms()
         if link.line is None:
             # A worker that lives may still start what it holds until the lease is over that it was promised.
-            return now > max(link.promised_until_boot_ms, link.lost_boot_ms + LEASE_MS // 2)
-        return link.holds and now - link.heard_boot_ms > SILENCE_MS
+            return now > max(link.promised_until_boot_ms, link.lost_boot_ms + self.limits.worker_lease_ms // 2)
+        return link.holds and now - link.heard_boot_ms > self.limits.worker_silence_ms
 
 
 class _Watch(Loop):
@@ -144,8 +142,8 @@ class _Watch(Loop):
         gone = [link for link in self._gateway.links.values() if self._gateway.is_gone(link)]
         for link in gone:
             if isinstance(link.line, _Line):
-                link.line.break_off(SILENT, f"nothing was heard for {SILENCE_MS} ms")
-        await asyncio.gather(*(self._gateway.end(link) for link in gone))
+                link.line.break_off(SILENT, f"nothing was heard for {self._gateway.limits.worker_silence_ms} ms")
+        await asyncio.gather(*(self._gateway.end(link, is_lost=True) for link in gone))
         return len(gone)
 
 
@@ -262,9 +260,10 @@ class _Line:
             link.line.break_off(REPLACED, "the worker is back on another connection")
         self._link = link
         link.heard_boot_ms = self._gateway.boot_ms()
-        settings = self._engine.settings
+        settings, silence_ms = self._engine.settings, self._gateway.limits.worker_silence_ms
         limits = Limits(
-            payload_bytes_max=settings.payload_bytes_max, depth_max=settings.depth_max, silence_ms=SILENCE_MS,
+            message_bytes_max=MESSAGE_BYTES_MAX, payload_bytes_max=settings.payload_bytes_max,
+            depth_max=settings.depth_max, silence_ms=silence_ms,
         )  # fmt: skip
         self.push(Welcome(VERSION, link.token, limits, self._engine.now_ms(), resumed))
         link.resumed(self, hello.holds if resumed else ())
@@ -336,7 +335,7 @@ class _Line:
             raise _Closing(NOT_ALLOWED, "a second hello")
 
     def _renew(self, link: Link, beat: Beat) -> None:
-        if link.session.lease_left_ms() >= LEASE_MS // 2:
+        if link.session.lease_left_ms() >= self._gateway.limits.worker_lease_ms // 2:
             self._promise(link, beat)
         elif self._renewing is None or self._renewing.done():
             # This server's own lease runs out, and the worker must not start anything beyond it.
@@ -348,7 +347,7 @@ class _Line:
 
     def _promise(self, link: Link, beat: Beat) -> None:
         if self._gateway.links.get(link.token) is link and link.line is self:
-            left = max(0, min(LEASE_MS, link.session.lease_left_ms()))
+            left = max(0, min(self._gateway.limits.worker_lease_ms, link.session.lease_left_ms()))
             link.promised_until_boot_ms = max(link.promised_until_boot_ms, self._gateway.boot_ms() + left)
             self.push(Lease(beat.no, left, self._engine.now_ms()))
 

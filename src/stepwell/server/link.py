@@ -133,7 +133,7 @@ class RemoteHeld:
             self._messages = tuple(m for m in self._messages if m.mailbox_seq > progress.mailbox_consumed)
         self._answer()
         if isinstance(outcome, Recorded):
-            if progress.release or ((progress.final or progress.suspend) is not None and outcome.quiet):
+            if progress.release or (outcome.quiet and (progress.final is not None or progress.suspend is not None)):
                 self._end("over")
         elif outcome.reason != "limit":
             self._end("lost")
@@ -263,6 +263,8 @@ class Link:
             if event.type not in _WORKERS_TYPES:
                 raise ProtocolError(f"an event of type {event.type!r}, which a worker does not record")
             self._check_payload(event)
+        if frame.undoing is not None and frame.undoing.type != "compensation_started":
+            raise ProtocolError(f"undoing with an event {frame.undoing.type!r}")
         if frame.final is not None:
             if frame.final.event.type != f"run_{frame.final.status}":
                 raise ProtocolError(f"status {frame.final.status!r} with an event {frame.final.event.type!r}")

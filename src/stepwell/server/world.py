@@ -30,7 +30,7 @@ class World:
         self.metrics = Metrics()
         self.pages = pages
         """What is served as it is, by path: a path is a key into this, never joined to a folder. Made when first asked for."""
-        self.gateway = Gateway(engine, clock=Clock())
+        self.gateway = Gateway(engine, clock=Clock(), limits=limits)
         self.stopping = asyncio.Event()
         """Set when the server is asked to stop: streams and long-polls end."""
         self._waits: Counter[str] = Counter()

