@@ -102,9 +102,9 @@ class RemoteHeld:
             self._link.session.offer(self)
 
     def dropped(self) -> None:
-        """The worker holds the run no more. If it is still owned, it is handed back."""
+        """The worker holds the run no more. If it is still owned after all that was sent is recorded, it is handed back."""
         self._is_dropped = True
-        if not self.ended and self._taken is None:
+        if not self.ended and self._taken is None and self._offered is None:
             release = Progress(run_id=self.run_id, turn=self.turn, events=[], mailbox_consumed=0, release=True)
             self._offered = (self._settled_no + 1, release)
             self._link.session.offer(self)
