@@ -3,7 +3,6 @@
 import asyncio
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import apsw
@@ -13,6 +12,7 @@ from stepwell import AsyncClient, WorkflowWorker, failpoints
 from stepwell.execution.identity import compensation_key
 from stepwell.model import Run
 from stepwell.settings import Settings
+from tests import postgres
 from tests.crash import world as here
 from tests.crash.shapes import RUN, Shape
 from tests.crash.world import World, new_world
@@ -58,8 +58,8 @@ class _Died(BaseException):
     """Ends the thread that writes, as the death of the process would: nothing is rolled back, released or answered."""
 
 
-def live(path: Path, shape: Shape, deaths: Sequence[Death], settings: Settings, *, whole: bool = False) -> Story:
-    """See one run through: die as told, once a life, and live on until it is over.
+def live(url: str, shape: Shape, deaths: Sequence[Death], settings: Settings, *, whole: bool = False) -> Story:
+    """See one run through, in an empty store: die as told, once a life, and live on until it is over.
 
     Commits count from the trigger to the run's end; with ``whole`` also those by which an engine starts and ends.
     """
@@ -68,12 +68,15 @@ def live(path: Path, shape: Shape, deaths: Sequence[Death], settings: Settings, 
     while True:
         counts = dict.fromkeys(PLACES, 0)
         death = plan.pop(0) if plan else None
-        client = AsyncClient(f"sqlite:///{path}", settings=settings)
+        client = AsyncClient(url, settings=settings)
         ending = asyncio.run(_one_life(client, shape, death, counts, whole=whole))
-        snapshots.append(_read(path))
+        snapshots.append(_read(url))
         if ending is not None:
             return Story(died, counts[PLACES[0]], world, snapshots, *ending)
         died += 1
+        if _is_postgres(url):
+            # No lock file tells of this death, only the lease: let it be over, however long it was.
+            postgres.sql(url, "UPDATE nodes SET lease_until = 0 WHERE lease_until IS NOT NULL")
 
 
 async def _one_life(
@@ -122,13 +125,17 @@ async def _life(client: AsyncClient, shape: Shape) -> tuple[Run[Any], list[str]]
     return run, wrong
 
 
-def _read(path: Path) -> list[Row]:
-    connection = apsw.Connection(str(path))
+def _is_postgres(url: str) -> bool:
+    return url.startswith("postgresql:")
+
+
+def _read(url: str) -> list[Row]:
+    query = f"SELECT seq, type, step_id, name, payload, at FROM events WHERE run_id = '{RUN}' ORDER BY seq"
+    if _is_postgres(url):
+        return [Row._make(row) for row in postgres.sql(url, query)]
+    connection = apsw.Connection(url.removeprefix("sqlite:///"))
     try:
-        rows = connection.execute(
-            "SELECT seq, type, step_id, name, payload, at FROM events WHERE run_id = ? ORDER BY seq", (RUN,)
-        )
-        return [Row(*row) for row in rows]
+        return [Row(*row) for row in connection.execute(query)]
     finally:
         connection.close()
 

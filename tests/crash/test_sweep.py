@@ -1,13 +1,16 @@
 """Die before and after the nth commit, for every n; recover in a new engine; compare with the run that did not die."""
 
-from itertools import count
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import count, cycle
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 import pytest
 
 from stepwell.settings import Settings
+from tests import postgres
 from tests.crash import forked, undone
 from tests.crash.lives import PLACES, Death, Story, check_effects, end_of, essence, live
 from tests.crash.shapes import SHAPES, Shape
@@ -29,6 +32,8 @@ AGAIN: Final = (
     "undone-after-a-failure", "undone-branches", "undone-with-difficulty",
 )  # fmt: skip
 
+ON_POSTGRES: Final = ("sequence", "retries", "two-branches-one-signal-name", "undone-after-a-failure")
+
 
 def check(shape: Shape, story: Story, undisturbed: Story) -> None:
     """Check how a run ended, what is recorded of it, and what the world saw."""
@@ -44,14 +49,29 @@ def check(shape: Shape, story: Story, undisturbed: Story) -> None:
         assert sum(start.step_id == step_id for start in story.world.starts) <= 1
 
 
+Fresh: TypeAlias = Callable[[], str]
+"""Gives the URL of an empty store."""
+
+
+def in_folder(folder: Path) -> Fresh:
+    names = count(1)
+    return lambda: f"sqlite:///{folder}/{next(names)}.db"
+
+
+@contextmanager
+def on_postgres(dsn: str) -> Iterator[Fresh]:
+    with ExitStack() as schemas:
+        yield lambda: schemas.enter_context(postgres.schema(dsn))
+
+
 def sweep(
-    shape: Shape, place: str, settings: Settings, folder: Path, *, then: tuple[Death, ...] = (), whole: bool = False
+    shape: Shape, place: str, settings: Settings, fresh: Fresh, *, then: tuple[Death, ...] = (), whole: bool = False
 ) -> None:
     """Die once at every commit of the first life, and in the lives after it as told."""
-    undisturbed = live(folder / "undisturbed.db", shape, [], settings)
+    undisturbed = live(fresh(), shape, [], settings)
     check(shape, undisturbed, undisturbed)
     for nth in count(1):
-        story = live(folder / f"{nth}.db", shape, [Death(place, nth), *then], settings, whole=whole)
+        story = live(fresh(), shape, [Death(place, nth), *then], settings, whole=whole)
         check(shape, story, undisturbed)
         if not story.deaths:
             assert nth > undisturbed.commits / 2, "most commits of a run were died at"
@@ -61,28 +81,36 @@ def sweep(
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("name", SHAPES)
 def test_dies_at_every_commit(name: str, place: str, tmp_path: Path) -> None:
-    sweep(SHAPES[name], place, KEPT, tmp_path)
+    sweep(SHAPES[name], place, KEPT, in_folder(tmp_path))
 
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("name", WAITING)
 def test_dies_at_every_commit_with_every_wait_evicted(name: str, place: str, tmp_path: Path) -> None:
-    sweep(SHAPES[name], place, EVICTED, tmp_path)
+    sweep(SHAPES[name], place, EVICTED, in_folder(tmp_path))
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_dies_at_every_commit_while_an_engine_starts_and_ends(place: str, tmp_path: Path) -> None:
-    sweep(SHAPES["sequence"], place, KEPT, tmp_path, whole=True)
+    sweep(SHAPES["sequence"], place, KEPT, in_folder(tmp_path), whole=True)
 
 
 @pytest.mark.parametrize("name", AGAIN)
 def test_dies_again_while_it_recovers(name: str, tmp_path: Path) -> None:
-    sweep(SHAPES[name], PLACES[0], EVICTED, tmp_path, then=(Death(PLACES[1], 2), Death(PLACES[0], 2)))
+    sweep(SHAPES[name], PLACES[0], EVICTED, in_folder(tmp_path), then=(Death(PLACES[1], 2), Death(PLACES[0], 2)))
+
+
+@pytest.mark.parametrize(("name", "place"), list(zip(ON_POSTGRES, cycle(PLACES), strict=False)))
+def test_dies_at_every_commit_on_postgresql(name: str, place: str, postgres_dsn: str) -> None:
+    # A few shapes, each at one of the places; `make chaos` sweeps all of them at both.
+    with on_postgres(postgres_dsn) as fresh:
+        sweep(SHAPES[name], place, EVICTED if name in WAITING else KEPT, fresh)
 
 
 @pytest.mark.parametrize("name", AGAIN)
 def test_gets_on_although_every_life_ends_early(name: str, tmp_path: Path) -> None:
-    undisturbed = live(tmp_path / "undisturbed.db", SHAPES[name], [], KEPT)
-    story = live(tmp_path / "story.db", SHAPES[name], [Death(PLACES[1], 4)] * 50, KEPT)
+    fresh = in_folder(tmp_path)
+    undisturbed = live(fresh(), SHAPES[name], [], KEPT)
+    story = live(fresh(), SHAPES[name], [Death(PLACES[1], 4)] * 50, KEPT)
     check(SHAPES[name], story, undisturbed)
     assert 0 < story.deaths < 50
