@@ -17,7 +17,10 @@ from tests.chaos.checked import CheckedStorm, Scale, prove
 from tests.chaos.places import OneFile, OneServer
 from tests.chaos.server import Server
 from tests.chaos.storm import Storm
+from tests.crash.lives import PLACES
+from tests.crash.shapes import SHAPES
 from tests.crash.test_sigkill import kill_at_random
+from tests.crash.test_sweep import EVICTED, KEPT, WAITING, on_postgres, sweep
 from tests.laws.plans import plans
 from tests.laws.test_laws import check_all, cuts_made_up, drops_made_up, engine, pauses_made_up
 from tests.powerloss.proof import LONG as LONG_POWER
@@ -85,7 +88,14 @@ def _postgres(form: Form, number: int, folder: Path) -> str:
             await place.close()
 
     with Server() as server:
-        return asyncio.run(blow())
+        told = asyncio.run(blow())
+        if form is LONG:
+            with on_postgres(f"postgresql://postgres@127.0.0.1:{server.port}/postgres") as fresh:
+                for name, shape in SHAPES.items():
+                    for place in PLACES:
+                        sweep(shape, place, EVICTED if name in WAITING else KEPT, fresh)
+            told += f"\n    died at every commit of {len(SHAPES)} shapes"
+        return told
 
 
 def _laws(form: Form, number: int, folder: Path) -> str:

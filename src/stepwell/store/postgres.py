@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from stepwell.clock import Clock, boot_id
-from stepwell.errors import FencedError, UnavailableError
+from stepwell.errors import FencedError, StepwellError, UnavailableError
 from stepwell.failpoints import counters, failpoint
 from stepwell.progress import Message, StoredEvent
 from stepwell.settings import Settings
@@ -48,6 +48,7 @@ from stepwell.store.postgres_rows import Speech, carry_out, changed
 from stepwell.store.postgres_wire import (
     DRIVER_ERRORS,
     Wire,
+    is_interruption,
     is_lost,
     is_worth_repeating,
     not_committed,
@@ -58,6 +59,7 @@ from stepwell.store.postgres_wire import (
 T = TypeVar("T")
 
 _REPEATS: Final = 8
+_AGAIN_S: Final = 0.05
 _REPEAT_AFTER_S: Final = 0.002
 _SHORTEST_LIMIT_MS: Final = 100
 _DISTRUST: Final = -1
@@ -84,6 +86,7 @@ class PostgresStore:
         self._hints = Hints(self._pool, self._speech, settings, self.name)
         self._writer: Wire | None = None
         self._writing = asyncio.Lock()
+        self._holder = secrets.token_hex(8)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -97,11 +100,25 @@ class PostgresStore:
         self._pool.reopen()
         await asyncio.to_thread(boot_id)  # read once: from here on nobody waits for it
         try:
-            self._writer = await self._pool.connect()
-            await migrate(self._writer, self._speech, self.name, patience_s=self._settings.patience_ms / 1000)
-        except Exception as error:
+            await self._open_patiently(self._loop.time() + self._settings.patience_ms / 1000)
+        except BaseException:
             await self._pool.close()
-            raise not_readable(error, self.name) or error from error
+            raise
+
+    async def _open_patiently(self, late_s: float) -> None:
+        while True:
+            try:
+                self._writer = await self._pool.connect()
+                await migrate(self._writer, self._speech, self.name, self._holder)
+                return
+            except (StepwellError, *DRIVER_ERRORS) as error:
+                # A server that starts, or a wire with hiccups, is not missing.
+                if not is_interruption(error) or asyncio.get_running_loop().time() > late_s:
+                    known = not_readable(error, self.name)
+                    if known is None or known is error:
+                        raise
+                    raise known from error
+            await asyncio.sleep(_AGAIN_S)
 
     async def close(self) -> None:
         """See ``Store``."""

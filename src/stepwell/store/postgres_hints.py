@@ -19,6 +19,9 @@ from stepwell.store.postgres_pool import Pool
 from stepwell.store.postgres_rows import Speech
 from stepwell.store.postgres_wire import DRIVER_ERRORS, Wire
 
+_PROBE: Final = "?"
+"""Begins what is sent to find out whether anything is heard, and says nothing to others."""
+
 _PROBE_S: Final = 2.0
 _LOOK_S: Final = 0.5
 _AGAIN_S: Final = 1.0
@@ -60,7 +63,7 @@ class Hints:
         if self._due is None:
             loop = asyncio.get_running_loop()
             wait_s = self._sent_at + self._settings.watch_ms / 1000 - loop.time()
-            self._due = loop.call_later(max(0.0, wait_s), lambda: self._spawn(self._send()))
+            self._due = loop.call_later(max(0.0, wait_s), lambda: self._spawn(self._send(self._me)))
 
     def stop(self) -> None:
         """Say and hear no more."""
@@ -74,11 +77,11 @@ class Hints:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _send(self) -> None:
+    async def _send(self, payload: str) -> None:
         self._sent_at, self._due = asyncio.get_running_loop().time(), None
         with contextlib.suppress(*_PASSING):
             async with self._pool.lend() as wire:
-                await wire.execute(self._speech.text("notify"), self._channel, self._me)
+                await wire.execute(self._speech.text("notify"), self._channel, payload)
 
     @property
     def _channel(self) -> str:
@@ -111,7 +114,7 @@ class Hints:
         """Listen, and find out whether anything is heard."""
         self._heard_itself.clear()
         await wire.add_listener(self._channel, self._heard)
-        await self._send()
+        await self._send(_PROBE + self._me)
         try:
             async with asyncio.timeout(_PROBE_S):
                 await self._heard_itself.wait()
@@ -125,9 +128,9 @@ class Hints:
         return True
 
     def _heard(self, _wire: object, _pid: int, _channel: str, payload: str) -> None:
-        if payload == self._me:
+        if payload == _PROBE + self._me:
             self._heard_itself.set()
-        elif self._changed is not None:
+        elif self._changed is not None and payload != self._me and not payload.startswith(_PROBE):
             counters["store.hints_heard"] += 1
             self._changed()
 

@@ -5,7 +5,6 @@ gone. Each statement is a step of its own that may be run again, so a migration 
 """
 
 import asyncio
-import secrets
 from collections.abc import Sequence
 from importlib.resources import files
 from typing import Final
@@ -15,7 +14,7 @@ from stepwell.failpoints import failpoint
 from stepwell.store.postgres_rows import Speech, changed
 from stepwell.store.postgres_wire import ServerError, Wire, is_worth_repeating, sqlstate_of
 
-_LEASE_MS: Final = 60_000
+_LEASE_MS: Final = 15_000
 _LOOK_S: Final = 0.05
 _NO_SUCH_TABLE: Final = "42P01"
 
@@ -35,8 +34,8 @@ MIGRATIONS: Final = _read()
 """Number, name and steps of each."""
 
 
-async def migrate(wire: Wire, speech: Speech, name: str, *, patience_s: float) -> None:
-    """Apply the migrations that this database lacks.
+async def migrate(wire: Wire, speech: Speech, name: str, holder: str) -> None:
+    """Apply the migrations that this database lacks, as a holder that was drawn at random and is interrupted now and then.
 
     Raises:
         CorruptStoreError: The database is newer than this code. It is not changed.
@@ -47,9 +46,8 @@ async def migrate(wire: Wire, speech: Speech, name: str, *, patience_s: float) -
     for table in ("create_migrations", "create_leases"):
         await _create(wire, speech.text(table))
     await wire.execute(speech.text("add_lease"), "migrate")
-    holder = secrets.token_hex(8)
     loop = asyncio.get_running_loop()
-    late_s = loop.time() + patience_s
+    late_s = loop.time() + 2 * _LEASE_MS / 1000
     while changed(await wire.execute(speech.text("take_lease"), holder, _LEASE_MS, "migrate")) != 1:
         if await _is_current(wire, speech, name):
             return

@@ -60,7 +60,10 @@ class Pool:
                 await self._look(wire)
         except Exception as error:
             self.lost_contact()
-            raise not_readable(error, self._address.name) or error from error
+            known = not_readable(error, self._address.name)
+            if known is None or known is error:
+                raise
+            raise known from error
         return wire
 
     async def _look(self, wire: Wire) -> None:
@@ -125,7 +128,10 @@ class Pool:
                         counters["store.connection_lost"] += 1
                 else:
                     self._idle.append(wire)
-                raise (isinstance(error, Exception) and not_readable(error, self._address.name)) or error from error
+                known = not_readable(error, self._address.name) if isinstance(error, Exception) else None
+                if known is None or known is error:
+                    raise
+                raise known from error
             self._idle.append(wire)
 
     async def _take(self) -> Wire:

@@ -5,7 +5,7 @@ The only file that imports the driver. Connections are bound to the event loop t
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, Protocol
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import asyncpg  # type: ignore[import-untyped] # pyright: ignore[reportMissingTypeStubs]
 
@@ -79,9 +79,10 @@ def parse_address(url: str) -> Address:
     user, _, place = parts.netloc.rpartition("@")
     shown_user = user.partition(":")[0]
     shown = urlencode([(key, value) for key, value in given.items() if key not in _SECRETS], quote_via=quote, safe="/:,")
+    whole = urlencode(given, quote_via=quote)
     return Address(
-        urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(given, quote_via=quote), "")),
-        urlunsplit(("postgresql", f"{shown_user}@{place}" if shown_user else place, parts.path, shown, "")),
+        f"postgresql://{parts.netloc}{parts.path}{whole and '?'}{whole}",
+        f"postgresql://{shown_user}{shown_user and '@'}{place}{parts.path}{shown and '?'}{shown}",
         prepared == "off",
     )
 
@@ -113,9 +114,20 @@ def is_lost(error: Exception) -> bool:
     state = sqlstate_of(error)
     if state:
         return state.startswith(("08", "57P")) or state in ("25P03", "25P04", "25006", "26000", "42P05")
-    return isinstance(error, OSError | TimeoutError | _driver.InterfaceError | _CONFUSED) and not isinstance(
-        error, _driver.DataError
-    )
+    return isinstance(error, DRIVER_ERRORS) and not isinstance(error, _driver.DataError)
+
+
+def is_interruption(error: BaseException | None) -> bool:
+    """Tell whether a server was there, and could not finish what it had begun: it starts, stops, or the connection was cut.
+
+    An ``UnavailableError`` is judged by what has caused it.
+    """
+    if isinstance(error, UnavailableError):
+        return is_interruption(error.__cause__)
+    if sqlstate_of(error or OSError()) in ("57P01", "57P02", "57P03", "08003", "08006"):
+        return True
+    kinds = ConnectionResetError | BrokenPipeError | _driver.InterfaceError | _CONFUSED
+    return isinstance(error, kinds) and not isinstance(error, ValueError)
 
 
 def not_committed(error: Exception) -> StepwellError | None:
