@@ -144,33 +144,30 @@ def _pool(clock: Clock) -> Pool:
 
 
 class _Hands(Clock):
-    """A clock with hands."""
+    """A clock with hands, started 10 s ago."""
 
     at_ms = 1_000_000
 
     def now_ms(self) -> int:
         return self.at_ms
 
+    def boot_ms(self) -> int:
+        return self.at_ms - 990_000
 
-async def test_clocks_that_agree_stay_together_however_long_an_answer_takes():
+
+@pytest.mark.parametrize("ahead_ms", [-60_000, 0, 60_000])
+async def test_the_servers_time_is_never_taken_for_later_than_it_is_and_does_not_jump_about(ahead_ms: int):
+    # promise 7
     clock = _Hands()
     pool = _pool(clock)
-    for took_ms in (10, 400, 3):
-        before_ms = clock.now_ms()
+    believed: set[int] = set()
+    for took_ms in (10, 400, 3, 50):
+        before_ms = clock.boot_ms()
         clock.at_ms += took_ms
-        pool.set_time(before_ms + took_ms // 5, before_ms)
-    assert pool.ahead_ms == 0
-
-
-@pytest.mark.parametrize("ahead_ms", [-60_000, 60_000])
-async def test_a_server_whose_clock_differs_is_believed(ahead_ms: int):
-    clock = _Hands()
-    pool = _pool(clock)
-    before_ms = clock.now_ms()
-    clock.at_ms += 10
-    pool.set_time(before_ms + 5 + ahead_ms, before_ms)
-    assert abs(pool.ahead_ms - ahead_ms) <= 10
-    assert abs(pool.now_ms() - (clock.at_ms + ahead_ms)) <= 10
+        pool.set_time(clock.at_ms - took_ms // 2 + ahead_ms, before_ms)
+        assert 0 <= clock.at_ms + ahead_ms - pool.now_ms() <= 10
+        believed.add(clock.at_ms + ahead_ms - pool.now_ms())
+    assert len(believed) <= 2
 
 
 async def test_leases_are_the_servers_time_whatever_this_machines_clock_says(postgres_url: str):

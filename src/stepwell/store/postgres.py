@@ -58,6 +58,7 @@ from stepwell.store.postgres_wire import (
 
 T = TypeVar("T")
 
+_FORESEEN: Final[tuple[type[Exception], ...]] = (StepwellError, *DRIVER_ERRORS)
 _REPEATS: Final = 8
 _AGAIN_S: Final = 0.05
 _REPEAT_AFTER_S: Final = 0.002
@@ -111,7 +112,7 @@ class PostgresStore:
                 self._writer = await self._pool.connect()
                 await migrate(self._writer, self._speech, self.name, self._holder)
                 return
-            except (StepwellError, *DRIVER_ERRORS) as error:
+            except _FORESEEN as error:
                 # A server that starts, or a wire with hiccups, is not missing.
                 if not is_interruption(error) or asyncio.get_running_loop().time() > late_s:
                     known = not_readable(error, self.name)
