@@ -141,7 +141,7 @@ def _keep(folder: Path, watched: int, port: int, options: list[str]) -> None:
         subprocess.run(initdb, check=True, **run)
         server = subprocess.Popen([binaries / "postgres", "-D", data, "-p", str(port), "-k", folder, *options], **run)
         try:
-            wait_ready(server, port)
+            wait_ready(server, f"postgresql://postgres@127.0.0.1:{port}/postgres")
             sys.stdout.write("ready\n")
             sys.stdout.flush()
             while server.poll() is None and _lives(watched):
@@ -152,12 +152,12 @@ def _keep(folder: Path, watched: int, port: int, options: list[str]) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def wait_ready(server: "subprocess.Popen[bytes]", port: int) -> None:
+def wait_ready(server: "subprocess.Popen[bytes]", dsn: str) -> None:
     """Return when it answers."""
 
     async def ready() -> bool:
         try:
-            await (await asyncpg.connect(f"postgresql://postgres@127.0.0.1:{port}/postgres")).close()
+            await (await asyncpg.connect(dsn)).close()
         except (OSError, asyncpg.PostgresError):
             return False
         return True

@@ -14,7 +14,8 @@ from typing import Final, NamedTuple
 from hypothesis import HealthCheck, given, seed, settings
 
 from tests.chaos.checked import CheckedStorm, Scale, prove
-from tests.chaos.places import OneFile, OneServer
+from tests.chaos.network import Network, NotPermittedError
+from tests.chaos.places import OneFile, OneNetwork, OneServer
 from tests.chaos.server import Server
 from tests.chaos.storm import Storm
 from tests.crash.lives import PLACES
@@ -98,6 +99,20 @@ def _postgres(form: Form, number: int, folder: Path) -> str:
         return told
 
 
+def _partition(form: Form, number: int, folder: Path) -> str:
+    names = [f"worker-{place}" for place in range(form.checked.workers)]
+    try:
+        with Network("store", *names) as network, _on(network) as server:
+            storm = CheckedStorm(folder, OneNetwork(network, server), random.Random(number), form.checked)
+            return asyncio.run(prove(storm, EVIDENCE / f"partition-{number}"))
+    except NotPermittedError as error:
+        return f"NOT TESTED: {error}"
+
+
+def _on(network: Network) -> Server:
+    return Server(enter=network.enter("store"), listen=network.address("store"))
+
+
 def _laws(form: Form, number: int, folder: Path) -> str:
     for keep_ms in (5_000, 0):
         with engine(keep_ms=keep_ms) as (runner, client):
@@ -123,8 +138,12 @@ def _power(form: Form, number: int, folder: Path) -> str:
 
 
 PROOFS: Final[dict[str, Callable[[Form, int, Path], str]]] = {
-    "kill": _kill, "storm": _storm, "checker": _checker, "postgres": _postgres, "laws": _laws, "power": _power,
+    "kill": _kill, "storm": _storm, "checker": _checker, "postgres": _postgres, "partition": _partition, "laws": _laws,
+    "power": _power,
 }  # fmt: skip
+
+SHORT_ONES: Final = [name for name in PROOFS if name != "partition"]
+"""What the short form does where nothing is named."""
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
@@ -133,7 +152,7 @@ if __name__ == "__main__":
     parser.add_argument("proofs", nargs="*", choices=[[], *PROOFS], help="which (all)")
     told = parser.parse_args()
     print(f"seed {told.seed}", flush=True)
-    for name in told.proofs or PROOFS:
+    for name in told.proofs or (SHORT_ONES if told.short else PROOFS):
         began = time.monotonic()
         faulthandler.dump_traceback_later(HANGS_S[told.short], exit=True)
         with TemporaryDirectory() as place:

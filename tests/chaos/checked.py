@@ -22,6 +22,7 @@ import stepwell
 from stepwell import AsyncClient
 from stepwell.model import OVER
 from tests.checker.check import check_all, not_tested, wrong_in
+from tests.checker.gaps import went_on_elsewhere
 from tests.checker.records import Facts, History, Trouble, boot_ns, read_calls, read_effects
 from tests.crash.workers import Worker
 
@@ -53,6 +54,10 @@ class Place(Protocol):
 
     async def url(self, who: str) -> str:
         """Return the URL for one process, known by a name."""
+        ...
+
+    def enter(self, who: str) -> tuple[str, ...]:
+        """Return what a worker's command begins with, to be where it belongs."""
         ...
 
     async def freeze(self, worker: Worker) -> None:
@@ -187,6 +192,7 @@ class CheckedStorm:
                 await self._may_stop.wait()
                 ill = "stopped"
             if ill == "killed":
+                self.troubles.append(Trouble(what="killed", pid=worker.pid, at_ns=boot_ns()))
                 worker.send_kill()
                 await listening
             else:
@@ -198,7 +204,8 @@ class CheckedStorm:
     async def _start_worker(self, name: str) -> Worker:
         with (self._folder / f"log-{name}").open("ab") as log:
             worker = await Worker.start(
-                self._folder, await self._place.url(name), program="tests.checker.workload", log=log.fileno(), **_SETTINGS
+                self._folder, await self._place.url(name), program="tests.checker.workload", log=log.fileno(),
+                enter=self._place.enter(name), **_SETTINGS,
             )  # fmt: skip
         self.pids[name] = worker.pid
         await worker.until_ready()
@@ -279,6 +286,12 @@ def judge(storm: CheckedStorm, facts: Facts, evidence: Path) -> str:
         ", ".join(f"{name}: {verdict.looked_at}" for name, verdict in verdicts.items()),
         ", ".join(f"{name}: {count}" for name, count in sorted(facts.counters.items())),
     ]
+    took = went_on_elsewhere(facts)
+    if took:
+        lines.append(
+            f"after {len(took)} losses of a worker its runs went on elsewhere: half of them within {took[len(took) // 2]} ms, "
+            f"all within {took[-1]} ms (the lease: {LEASE_MS} ms)"
+        )
     excused = {name: verdict.excused for name, verdict in verdicts.items() if verdict.excused}
     if excused:
         lines.append(f"excused, as the promise says: {excused}")

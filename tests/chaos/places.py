@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.chaos.checked import LEASE_MS, CheckedStorm
+from tests.chaos.network import Direction, Network
 from tests.chaos.server import Server
 from tests.crash.workers import Worker
 from tests.proxy import Proxy
@@ -25,6 +26,9 @@ class OneFile:
 
     async def url(self, who: str) -> str:
         return f"sqlite:///{self._file}"
+
+    def enter(self, who: str) -> tuple[str, ...]:
+        return ()
 
     async def freeze(self, worker: Worker) -> None:
         # Frozen within a transaction it would stop everybody: nothing else would happen until it is thawed.
@@ -54,6 +58,9 @@ class OneServer:
         if who not in self._proxies:
             self._proxies[who] = await Proxy("127.0.0.1", self._server.port).__aenter__()
         return f"postgresql://postgres@127.0.0.1:{self._proxies[who].port}/postgres"
+
+    def enter(self, who: str) -> tuple[str, ...]:
+        return ()
 
     async def freeze(self, worker: Worker) -> None:
         worker.freeze_anywhere()
@@ -119,3 +126,39 @@ class OneServer:
                 await asyncio.to_thread(self._server.kill)
                 await storm.moment(1)
                 await asyncio.to_thread(self._server.start)
+
+
+class OneNetwork:
+    """A PostgreSQL on one machine, and workers on others that are cut off from it, one way or both. Customers are where it is."""
+
+    rare = ("fenced", "reaped.nodes", "reaped.runs", "store.renewal_failed")
+    _CUTS: Final[dict[str, tuple[Direction, ...]]] = {"cut off": ("up", "down"), "unheard": ("up",), "deaf": ("down",)}
+
+    def __init__(self, network: Network, server: Server) -> None:
+        self._network = network
+        self._server = server
+
+    async def url(self, who: str) -> str:
+        return self._server.url if who.startswith("worker") else self._server.socket_url
+
+    def enter(self, who: str) -> tuple[str, ...]:
+        return self._network.enter(who)
+
+    async def freeze(self, worker: Worker) -> None:
+        worker.freeze_anywhere()
+
+    def tormentors(self, storm: CheckedStorm) -> list[Torment]:
+        return [self._partitions(storm)]
+
+    def ills(self) -> tuple[str, ...]:
+        return tuple(self._CUTS)
+
+    async def _partitions(self, storm: CheckedStorm) -> None:
+        while not storm.is_over:
+            await storm.moment(2)
+            who = storm.dice.choice(list(storm.pids))
+            ill = min(self._CUTS, key=lambda ill: (storm.done[ill], storm.dice.random()))
+            async with storm.trouble("cut_off", storm.pids[who], ill):
+                await asyncio.to_thread(self._network.cut, who, *self._CUTS[ill])
+                await storm.moment(4 * LEASE_MS / 1000)
+            await asyncio.to_thread(self._network.heal, who)

@@ -11,13 +11,20 @@ from typing import Final, Self
 
 from tests import postgres
 
-_SETTINGS: Final = {"listen_addresses": "127.0.0.1", "max_connections": "200", "log_min_messages": "fatal"}
+_SETTINGS: Final = {"max_connections": "200", "log_min_messages": "fatal"}
 
 
 class Server:
-    """One server, in a folder of its own."""
+    """One server, in a folder of its own.
 
-    def __init__(self) -> None:
+    Args:
+        enter: What its command begins with, to be on another machine.
+        listen: Where it listens, besides the socket in its folder.
+    """
+
+    def __init__(self, *, enter: tuple[str, ...] = (), listen: str = "127.0.0.1") -> None:
+        self._enter = enter
+        self._listen = listen
         self._folder = Path(tempfile.mkdtemp(prefix="stepwell-pg-", dir="/tmp"))
         self._binaries, self._run = postgres.installed(self._folder)
         self._server: subprocess.Popen[bytes] | None = None
@@ -25,6 +32,18 @@ class Server:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
         self._call("initdb", "-D", str(self._data), "-U", "postgres", "--auth=trust", "--encoding=utf8").wait()
+        with (self._data / "pg_hba.conf").open("a", encoding="utf-8") as rules:
+            rules.write(f"host all all {listen}/8 trust\n")
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"postgresql://postgres@{self._listen}:{self.port}/postgres"
+
+    @property
+    def socket_url(self) -> str:
+        """The address of its socket, which no network lies before."""
+        return f"postgresql://postgres@/postgres?host={self._folder}&port={self.port}"
 
     @property
     def _data(self) -> Path:
@@ -32,9 +51,11 @@ class Server:
 
     def start(self) -> None:
         """Start it, and return when it answers: what it has recovered is there then."""
-        options = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        options = [
+            part for name, value in (_SETTINGS | {"listen_addresses": self._listen}).items() for part in ("-c", f"{name}={value}")
+        ]
         self._server = self._call("postgres", "-D", str(self._data), "-p", str(self.port), "-k", str(self._folder), *options)
-        postgres.wait_ready(self._server, self.port)
+        postgres.wait_ready(self._server, self.socket_url)
 
     def kill(self) -> None:
         """End all its processes at once, wherever they are."""
@@ -44,10 +65,13 @@ class Server:
             self._server = None
 
     def _call(self, program: str, *arguments: str) -> "subprocess.Popen[bytes]":
+        run = {**self._run, "start_new_session": True}
+        enter = list(self._enter)
+        if enter and run["user"] is not None:
+            # Who enters a machine must be root, and what runs there must not.
+            enter += ["setpriv", f"--reuid={run.pop('user')}", f"--regid={run.pop('group')}", "--clear-groups"]
         with (self._folder / "log").open("ab") as log:
-            return subprocess.Popen(
-                [self._binaries / program, *arguments], stdout=log, stderr=log, start_new_session=True, **self._run
-            )  # fmt: skip
+            return subprocess.Popen([*enter, self._binaries / program, *arguments], stdout=log, stderr=log, **run)
 
     def __enter__(self) -> Self:
         self.start()

@@ -92,9 +92,9 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trouble(msgspec.Struct, frozen=True, kw_only=True):
-    """What was done to a process: ``frozen``, or ``cut_off`` from its store, until ``ended_ns``."""
+    """What was done to a process: ``killed``, or until ``ended_ns`` ``frozen`` or ``cut_off`` from its store."""
 
-    what: Literal["frozen", "cut_off"]
+    what: Literal["killed", "frozen", "cut_off"]
     pid: int
     """0: to all of them."""
     at_ns: int

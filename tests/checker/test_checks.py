@@ -9,6 +9,7 @@ import pytest
 
 from stepwell.model import Event, Run
 from tests.checker.check import CHECKS, check_all, not_tested, wrong_in
+from tests.checker.gaps import went_on_elsewhere
 from tests.checker.records import FOREVER_NS, Call, Effect, Facts, History, Trouble, is_compensation
 
 START: Final = datetime(2026, 11, 1, tzinfo=UTC)
@@ -478,6 +479,14 @@ def test_what_a_process_begins_just_after_it_was_thawed_is_excused_and_counted(s
     assert wrong_in(verdicts) == []
     assert verdicts["2 recorded steps never run again"].excused == 1
     assert verdicts["9 nothing starts after a cancel"].excused == 1
+
+
+def test_how_long_it_took_until_a_run_went_on_elsewhere_is_told(story: Story):
+    # Its process was lost 5 ms after the body of `a` began, and another began it again 5 ms later.
+    story.facts.troubles.append(Trouble(what="killed", pid=10, at_ns=25_000_000))
+    story.facts.troubles.append(Trouble(what="cut_off", pid=10, at_ns=26_000_000, ended_ns=27_000_000))
+    story.facts.troubles.append(Trouble(what="killed", pid=11, at_ns=26_000_000))
+    assert went_on_elsewhere(story.facts) == [5]
 
 
 def test_a_process_that_is_cut_off_cannot_hear_of_a_cancel(story: Story):

@@ -38,12 +38,15 @@ class Worker:
 
     @classmethod
     async def start(
-        cls, folder: Path, *options: str, program: str = "tests.crash.process", log: int | None = None, **settings: object
-    ) -> Self:
-        """Start one. ``settings`` are of its engine: ``lease_ms=500`` is ``STEPWELL_LEASE_MS``; ``log`` is where it complains."""
+        cls, folder: Path, *options: str, program: str = "tests.crash.process", log: int | None = None,
+        enter: Sequence[str] = (), **settings: object,
+    ) -> Self:  # fmt: skip
+        """Start one. ``settings`` are of its engine: ``lease_ms=500`` is ``STEPWELL_LEASE_MS``; ``log`` is where it complains;
+        ``enter`` is what its command begins with, to be on another machine.
+        """
         environment = {**os.environ, "PYTHONPATH": f"{_ROOT / 'src'}{os.pathsep}{_ROOT}"}
         environment |= {f"STEPWELL_{name.upper()}": str(value) for name, value in settings.items()}
-        command = [sys.executable, "-m", program, str(folder), *options]
+        command = [*enter, sys.executable, "-m", program, str(folder), *options]
         process = asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=log, env=environment, cwd=_ROOT)
         return cls(await process)
 
