@@ -299,7 +299,6 @@ async def undone(ctx: Context, input: Any) -> None:
     await _step("three")()
 
 
-@pytest.mark.parametrize("url", ["memory://"])
 async def test_a_run_that_was_undone_is_shared_up_to_there_and_what_is_shared_is_not_undone_again(client: AsyncClient):
     _failing.add("three")
     async with client.worker(undone):

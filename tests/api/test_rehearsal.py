@@ -299,7 +299,6 @@ async def ran_with(client: AsyncClient, body: Body) -> Run[Any]:
         return await ran(client, wf)
 
 
-@pytest.mark.parametrize("url", ["memory://"])
 async def test_code_that_fails_where_it_would_be_undone_is_told(client: AsyncClient):
     undone: list[str] = []
 
