@@ -243,3 +243,50 @@ async def test_a_polling_loop_costs_an_event_a_poll(client: AsyncClient):
         await client.workflow.send_signal(other.run_id, "end")
         polls = await client.workflow.result(run.run_id, PATIENCE_S)
     assert (await types_of(client, run.run_id)).count("step_completed") == polls + 1
+
+
+async def test_every_change_to_another_run_is_made_once_and_replays_from_the_record(client: AsyncClient):
+    # promise 2, promise 5
+    @workflow("inner-steered")
+    async def steered(ctx, input):
+        if input == "fails":
+            raise ValueError("fails")
+        await ctx.wait_for_signal("never")
+
+    got: list[list[Any]] = []
+
+    @workflow("inner-steers")
+    async def steers(ctx):
+        flows = client.workflow
+        hook = await flows.create_hook("waits", "asked", "approve")
+        paused = await flows.pause("waits")
+        repaired = await flows.set_step_result("waits", "charge", {"by": "hand"}, "looked it up")
+        got.append(
+            [
+                hook,
+                paused,
+                repaired,
+                await flows.resume("waits"),
+                await flows.execute_hook(hook.token, True),
+                await flows.get_hooks("waits"),
+                await flows.send_signal("waits", "note", 1),
+                await flows.signal_with_start(echo, 1, "note", 2, run_id="started"),
+                await flows.why("waits"),
+                await flows.fork("waits"),
+                await flows.retry("failed"),
+                await flows.cancel("waits", reason="enough"),
+            ]
+        )
+        await ctx.wait_for_signal("go")
+
+    async with client.worker(steered):
+        await ran(client, steered, "fails", run_id="failed")
+    await client.workflow.trigger(steered, "waits", run_id="waits")
+    await replayed(client, steers, 12)
+    live, again = got
+    assert live == again
+    assert [run.status for run in (live[1], live[2], live[3], live[-1])] == ["paused", "paused", "pending", "cancelled"]
+    types = await types_of(client, "waits")
+    assert [types.count(kind) for kind in ("hook_created", "run_paused", "run_resumed", "run_cancelled")] == [1, 1, 1, 1]
+    assert len(await events_of(client, "failed", "run_resumed")) == 1
+    assert len(await client.workflow.get_runs("inner-steered")) == 3
