@@ -35,7 +35,19 @@ from stepwell.errors import (
     ValidationError,
 )
 from stepwell.execution.branch import current_step
-from stepwell.model import ErrorDetails, Event, Hook, Page, Run, Stats, WaitingFor
+from stepwell.model import (
+    CollectionIndex,
+    CollectionSettings,
+    ErrorDetails,
+    Event,
+    Hook,
+    Page,
+    RecordChange,
+    RecordPage,
+    Run,
+    Stats,
+    WaitingFor,
+)
 from stepwell.settings import Settings
 from stepwell.worker.worker import WorkflowWorker
 
@@ -45,6 +57,8 @@ __all__ = [
     "ChildFailed",
     "CircuitBreakerError",
     "Client",
+    "CollectionIndex",
+    "CollectionSettings",
     "ConflictError",
     "Context",
     "DuplicateWorkflowError",
@@ -65,6 +79,8 @@ __all__ = [
     "PayloadTooLargeError",
     "PermissionDeniedError",
     "RateLimitedError",
+    "RecordChange",
+    "RecordPage",
     "Run",
     "RunCancelled",
     "RunFailed",

@@ -4,8 +4,8 @@ Every step encodes its result once and decodes it once, so the ordinary value pa
 whether something *might* be wrong with it, never what. On any doubt one slow walk over the value finds the place, or finds that
 there is nothing wrong and makes the text itself.
 
-Run, Event, Hook and Page are recorded with the key ``model.TAG`` and come back as themselves. A user's own key of that name, or
-of that name behind more dollar signs, is recorded with one dollar sign more.
+Run, Event, Hook, Page and RecordPage are recorded with the key ``model.TAG`` and come back as themselves. A user's own key of
+that name, or of that name behind more dollar signs, is recorded with one dollar sign more.
 """
 
 import json
@@ -44,7 +44,7 @@ from msgspec.inspect import (
 )
 
 from stepwell.errors import NotSerializableError, PayloadTooLargeError, ValidationError
-from stepwell.model import TAG, Event, Hook, Page, Run
+from stepwell.model import TAG, Event, Hook, Page, RecordPage, Run
 from stepwell.settings import Settings
 
 DIGITS_MAX: Final = 1_000
@@ -53,7 +53,7 @@ DIGITS_MAX: Final = 1_000
 _LIMIT_BYTES: Final = Settings().payload_bytes_max
 _DEPTH_MAX: Final = Settings().depth_max
 _INTEGER_END: Final = 10**DIGITS_MAX
-_OWN: Final[dict[str, type[Struct]]] = {"Run": Run, "Event": Event, "Hook": Hook, "Page": Page}
+_OWN: Final[dict[str, type[Struct]]] = {"Run": Run, "Event": Event, "Hook": Hook, "Page": Page, "RecordPage": RecordPage}
 _MARK: Final = f'{TAG}"'
 _TAG_LIKE: Final = re.compile(rf"\$*{re.escape(TAG)}")
 _NO_FORM: Final = "\ufffc"

@@ -130,6 +130,48 @@ class Page(msgspec.Struct, Generic[T], frozen=True, rename="camel", tag_field=TA
         return len(self.items)
 
 
+class RecordPage(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field=TAG, tag="RecordPage"):
+    """One page of the records of a collection. The totals are None if they were not asked for."""
+
+    items: list[dict[str, Any]]
+    page: int
+    per_page: int
+    total_items: int | None = None
+    total_pages: int | None = None
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+class RecordChange(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What became of a record: as it is now, or, if it was deleted, as it was. ``seq`` is where its collection stands then."""
+
+    action: Literal["create", "update", "delete"]
+    record: dict[str, Any]
+    seq: int
+
+
+class CollectionIndex(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """An index of a collection. Until it is ``ready`` no query uses it."""
+
+    fields: list[str]
+    unique: bool = False
+    ready: bool = True
+
+
+class CollectionSettings(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What is settled for a collection."""
+
+    name: str
+    indexes: list[CollectionIndex] = []
+    schema: dict[str, Any] | None = None
+    created_at: datetime
+    updated_at: datetime
+
+
 class Stats(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Counts over the whole store: runs by status, what could be claimed now, live nodes, and rare events of this node."""
 

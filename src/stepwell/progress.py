@@ -4,7 +4,7 @@ Payloads are JSON texts here; neither side of this border looks into them twice.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
@@ -80,6 +80,49 @@ class Final(msgspec.Struct, frozen=True):
     event: NewEvent
 
 
+class RecordWrite(msgspec.Struct, kw_only=True, frozen=True):
+    """What is to become of one record. ``data`` is the JSON text of an object: the fields that are given, without those that the
+    store gives. With ``if_match`` only if the record was last updated at that time.
+    """
+
+    action: Literal["create", "update", "upsert", "delete"]
+    id: str
+    data: str = "{}"
+    if_match: str | None = None
+
+
+class WriteRecords(msgspec.Struct, kw_only=True, frozen=True):
+    """Writes to one collection: all of them, or none. Asked for again, ``write_id`` tells that they are done.
+
+    Outcome in a batch: ``Written``.
+    """
+
+    collection: str
+    writes: Sequence[RecordWrite]
+    write_id: str
+    is_one: bool = False
+    """Whether the result is the record itself, and not a list."""
+    result_bytes_max: int | None = None
+    """How long the records that are written may be, all of them together."""
+
+    @property
+    def size(self) -> int:
+        """How long the texts are that are to be written."""
+        return sum(len(write.data) for write in self.writes)
+
+
+class Writing(msgspec.Struct, kw_only=True, frozen=True):
+    """Records to be written in the commit that records it. The commit composes the event: the step is completed with what was
+    written, or has failed with why it was not.
+    """
+
+    place: int
+    """Which of the progress's events is the one to be composed."""
+    request: WriteRecords
+    tail: str
+    """What the event carries behind its own fields: JSON members, each after a comma."""
+
+
 class Progress(msgspec.Struct, kw_only=True, gc=False):
     """All that one run has to record, in one go. The store does the whole of it, or refuses the whole of it.
 
@@ -103,6 +146,7 @@ class Progress(msgspec.Struct, kw_only=True, gc=False):
     """Whether a step's outcome is among the events: it proves that the run does not just kill its workers."""
     undo: int = 0
     """How many steps with a compensation are completed by the events."""
+    writings: Sequence[Writing] = ()
     awaits: Sequence[str] = ()
     """Runs whose end this run is to be told of, by a message of kind ``run``; at once for those that are over."""
     waiting: Waiting | None = None
@@ -121,13 +165,14 @@ class Progress(msgspec.Struct, kw_only=True, gc=False):
 
 class Recorded(NamedTuple):
     """A progress was committed. ``quiet`` tells whether its quiet part was, and what depends on ``wanted``: ``undoing``, and the
-    end of the run; ``seq`` is the number of the last event."""
+    end of the run; ``seq`` is the number of the last event; ``written`` are the events of its ``writings``."""
 
     seq: int
     mailbox_seq: int
     quiet: bool
     is_ending: bool = False
     """Somebody has decided that the run ends, and is undone before: nothing new is to begin, be the message here or not."""
+    written: Sequence[NewEvent] = ()
 
 
 class Refused(NamedTuple):

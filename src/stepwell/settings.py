@@ -45,6 +45,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Operations in one commit."""
     batch_bytes_max: _Positive = 16 * 1024 * 1024
     """Payload bytes in one commit, roughly."""
+    query_ms_max: _Positive = 2_000
+    """How long a list of records may be looked for."""
+    page_bytes_max: _Positive = 8 * 1024 * 1024
+    """Records in one answer: their JSON texts."""
     queue_operations_max: _Positive = 20_000
     """Operations that wait for a commit; beyond it callers wait."""
     threads_max: _Positive = 64

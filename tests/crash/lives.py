@@ -19,6 +19,8 @@ from tests.crash.world import World, new_world
 
 UNDONE: Final = {"compensation_completed", "compensation_failed"}
 OUTCOMES: Final = {"step_completed", "step_failed", "step_interrupted", *UNDONE}
+CALLS: Final = ("workflow.", "collection.")
+"""What calls of the client are called in histories."""
 PLACES: Final = ("commit.before_commit", "commit.after_commit")
 
 
@@ -179,7 +181,7 @@ def essence(rows: Sequence[Row]) -> list[Any]:
 def _timeless(name: str, value: Any) -> Any:
     if not isinstance(value, dict):
         return value
-    is_drawn = name.startswith("workflow.") or _DRAWN.search(str(value.get("result")))
+    is_drawn = name.startswith(CALLS) or _DRAWN.search(str(value.get("result")))
     hidden = _TIMES | ({"fingerprint", "result"} if is_drawn else set())
     return {key: inner for key, inner in value.items() if key not in hidden}
 
@@ -209,6 +211,6 @@ def check_effects(story: Story) -> None:
     assert len(begun) == len(set(begun)), "a body began twice in one life"
     # Nothing is recorded that has not happened.
     happened = {start.step_id for start in story.world.starts}
-    claimed = {row.step_id for row in final if row.type in OUTCOMES and not row.name.startswith("workflow.")}
+    claimed = {row.step_id for row in final if row.type in OUTCOMES and not row.name.startswith(CALLS)}
     interrupted = {row.step_id for row in final if row.type == "step_interrupted"}
     assert claimed - interrupted <= happened

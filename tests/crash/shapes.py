@@ -524,6 +524,31 @@ async def client_calls_in_body(ctx: Context) -> list[Any]:
     return [first, noted, *(child.run_id for child in children), await step("last", effect)(first)]
 
 
+@shape(["first", 2, True, 6, 7, "last"])
+async def records_written_in_body(ctx: Context) -> list[Any]:
+    """Records written from the workflow's own code: each write is done exactly once, and so is one that is refused."""
+    ledger = here.world.client.collection("ledger")
+
+    async def commits() -> int:
+        here.world.effect()
+        return await (await here.world.client.engine()).records.place("ledger")
+
+    first = await step("first", effect)()
+    made = await ledger.create({"rests on": first, "n": 1})
+    changed = await ledger.update(made["id"], {"n": made["n"] + 1})
+    await ledger.create({"id": "known"})
+    refused = False
+    try:
+        await ledger.create({"id": "known"})
+    except StepFailed as error:
+        refused = error.is_a(ConflictError)
+    many = await ledger.create_many([{"n": n} for n in range(3)])
+    await ctx.parallel([lambda: ledger.create({"n": 10}), lambda: ledger.create({"n": 11})])
+    await ledger.delete(many[0]["id"])
+    count, done = await ledger.count(), await step("commits", commits)()
+    return [first, changed["n"], refused, count, done, await step("last", effect)(first)]
+
+
 @workflow("child-of-a-shape")
 async def child(ctx: Context, input: int) -> int:
     """Triggered by another workflow."""

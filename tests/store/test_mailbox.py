@@ -1,6 +1,6 @@
 """What others send to a run: messages, events, cancels, resumes."""
 
-from stepwell.progress import Refused
+from stepwell.progress import Recorded, Refused
 from stepwell.settings import Settings
 from stepwell.store.base import CANCELLED, PAUSED, PENDING, RUNNING, Cancelled, Stored
 from tests.store.acting import Node, SetClock, another
@@ -156,7 +156,7 @@ async def test_completion_and_cancel_in_one_batch_leave_one_final_event_and_the_
     """Trap 14."""
     await node.start("run")
     recorded, cancelled = await node.commit(node.progress("run", final=node.final()), node.cancel("run"))
-    assert recorded == (3, 0, True)
+    assert recorded == Recorded(3, 0, quiet=True)
     assert cancelled == Cancelled("over")
     assert await node.types("run") == ["run_created", "run_started", "run_completed"]
 

@@ -12,6 +12,7 @@ from types import FrameType, TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from stepwell.authoring.workflow import Workflow
+from stepwell.client.blocking_collections import Collection, Collections
 from stepwell.client.client import AsyncClient
 from stepwell.client.control import SAME
 from stepwell.client.workflows import AsyncWorkflows
@@ -246,6 +247,11 @@ class Client:
         self._client = AsyncClient(url, api_key=api_key, settings=settings)
         self._portal = _Portal()
         self.workflow = Workflows(self._portal, self._client.workflow)
+        self.collections = Collections(self._portal.run, self._client.collections)
+
+    def collection(self, name: str) -> Collection:
+        """See ``AsyncClient.collection``."""
+        return Collection(self._portal.run, self._client.collection(name))
 
     def close(self) -> None:
         """See ``AsyncClient.close``."""

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from stepwell.authoring.workflow import Workflow
+from stepwell.client.collections import AsyncCollection, AsyncCollections
 from stepwell.client.workflows import AsyncWorkflows
 from stepwell.clock import Clock
 from stepwell.connect import connect
@@ -34,6 +35,7 @@ class AsyncClient:
         self, url: str | None = None, *, api_key: str | None = None, clock: Clock | None = None, settings: Settings | None = None
     ) -> None:
         self.workflow = AsyncWorkflows(self)
+        self.collections = AsyncCollections(self)
         self._engine = connect(url, api_key=api_key, clock=clock, settings=settings)
         self._opening: asyncio.Task[None] | None = None
         self._is_closed = False
@@ -52,6 +54,14 @@ class AsyncClient:
         if not opening.done():
             await asyncio.shield(opening)
         return self._engine
+
+    def collection(self, name: str) -> AsyncCollection:
+        """Return the records of a collection.
+
+        Raises:
+            ValidationError: ``name`` is none: 1 to 200 characters, none of them a control character.
+        """
+        return AsyncCollection(self, name)
 
     async def close(self) -> None:
         """Hand back what is held here, and close. A second time does nothing."""

@@ -16,22 +16,28 @@ _PLAIN: Final = RetryPolicy()
 class EngineHolder(Protocol):
     """The client that this belongs to."""
 
+    @property
+    def workflow(self) -> object:
+        """Its runs: by it a worker knows the client that it was given."""
+        ...
+
     async def engine(self) -> Engine:
         """Return the engine, opened."""
         ...
 
 
 class Recorded:
-    """A part of ``client.workflow``."""
+    """A part of a client; ``kind`` stands before the names of its calls in histories."""
 
-    def __init__(self, client: EngineHolder) -> None:
+    def __init__(self, client: EngineHolder, kind: str = "workflow") -> None:
         self._client = client
+        self._kind = kind
 
     async def _recorded(self, name: str, call: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
         if branch_here() is None:
             return await call(*args, **kwargs)
         spec = StepSpec(
-            name=f"workflow.{name}",
+            name=f"{self._kind}.{name}",
             fn=call,
             policy=_PLAIN,
             timeout_ms=None,

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import msgspec
 
 from stepwell.clock import Alarm
+from stepwell.engine.record_calls import Records
 from stepwell.errors import StepwellError
 from stepwell.model import Event, Hook, Page, Run, Stats, Status
 from stepwell.progress import Assignment, Held
@@ -145,6 +146,11 @@ class Engine(Protocol):
     """Where runs live. Every call may raise ``UnavailableError``; ids that do not exist raise ``NotFoundError``."""
 
     settings: Settings
+
+    @property
+    def records(self) -> Records:
+        """The records of collections."""
+        ...
 
     async def open(self) -> None: ...
 

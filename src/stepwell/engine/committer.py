@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from stepwell.errors import FencedError, StepwellError, UnavailableError
 from stepwell.failpoints import counters
-from stepwell.progress import Held, Progress, Recorded, Refused
+from stepwell.progress import Held, Progress, Recorded, Refused, WriteRecords
 from stepwell.settings import Settings
 from stepwell.store.base import (
     Batch,
@@ -72,12 +72,13 @@ class Owner(Protocol):
 class _Item:
     """An operation of a client, and who waits for its result."""
 
-    __slots__ = ("deadline", "followers", "future", "operation")
+    __slots__ = ("deadline", "followers", "future", "operation", "size")
 
     def __init__(self, operation: Operation, future: "asyncio.Future[Any]", deadline: float, followers: int = 0) -> None:
         self.operation = operation
         self.followers = followers
         """How many of those behind it are to be committed together with it."""
+        self.size = operation.size if isinstance(operation, WriteRecords) else 0
         self.future = future
         self.deadline = deadline
 
@@ -244,9 +245,11 @@ class Committer:
         queue = self._queue
         together = 0
         # What belongs together waits for the next batch together, unless it is too much for any.
-        while queue and (together or len(entries) + queue[0].followers < room or not entries):
-            together = queue[0].followers
-            entries.append(queue.popleft())
+        while queue and (together or (len(entries) + queue[0].followers < room and size > 0) or not entries):
+            item = queue.popleft()
+            together = item.followers
+            size -= item.size
+            entries.append(item)
         if not self._space.is_set() and len(queue) < self._settings.queue_operations_max:
             self._space.set()
         offered = self._offered
@@ -257,6 +260,8 @@ class Committer:
                 entries.append((held, progress))
                 for event in progress.events:
                     size -= len(event.payload)
+                for writing in progress.writings:
+                    size -= writing.request.size
         return entries
 
     async def _commit_safely(self, entries: list[_Entry]) -> None:

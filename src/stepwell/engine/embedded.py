@@ -14,6 +14,7 @@ from stepwell.engine.created import created_payload
 from stepwell.engine.explain import explain
 from stepwell.engine.hook_tokens import HookTokens
 from stepwell.engine.present import run_of, worker_of
+from stepwell.engine.records import EmbeddedRecords
 from stepwell.engine.session import LocalSession
 from stepwell.errors import ConflictError, NotFoundError, StepwellError, UnavailableError
 from stepwell.failpoints import counters
@@ -39,6 +40,7 @@ class EmbeddedEngine(Access):
     def __init__(self, store: Store, *, clock: Clock, settings: Settings, hook_tokens: HookTokens) -> None:
         super().__init__(store, clock=clock, settings=settings)
         self.hook_tokens = hook_tokens
+        self.records = EmbeddedRecords(self)
 
     def now_ms(self) -> int:
         """See ``Engine.now_ms``."""

@@ -27,6 +27,7 @@ class Addressee(Protocol):
     store: Store
     sessions: list[LocalSession]
     watchers: Watchers
+    written: Watchers
 
     @property
     def committer(self) -> Between: ...
@@ -81,6 +82,7 @@ class Postman(Loop):
     async def _look_around(self) -> None:
         node = self._node
         node.watchers.all_moved()
+        node.written.all_moved()
         awaited = node.watchers.awaited
         if awaited:
             statuses = await node.store.statuses(awaited)

@@ -45,6 +45,8 @@ class Node:
         self.node_id = ""
         self.sessions: list[LocalSession] = []
         self.watchers = Watchers()
+        self.written = Watchers()
+        """By the names of collections."""
         self._pid = 0
         self._is_stopping = False
         self._is_closed = False
@@ -117,6 +119,7 @@ class Node:
         await self.store.close()
         self._is_closed = True
         self.watchers.everything()
+        self.written.everything()
 
     async def _stop_loops(self) -> None:
         self.timers.stop()
@@ -246,6 +249,8 @@ class Node:
 
     def moved_others(self, committed: Committed) -> None:
         """See ``Owner.moved_others``."""
+        for name in committed.collections:
+            self.written.moved(name)
         if not (committed.mailed or committed.ended):
             return
         self.taken_away(committed.ended, is_over=True)

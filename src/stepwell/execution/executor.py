@@ -28,7 +28,7 @@ from stepwell.execution.run_tasks import RunTasks
 from stepwell.execution.tasks import look_away
 from stepwell.execution.undoing import LIVE, Ending, Undo, Undoing
 from stepwell.model import STATUSES
-from stepwell.progress import Assignment, Final, Message, NewEvent, Outcome, Progress, Refused, StoredEvent, Waiting
+from stepwell.progress import Assignment, Final, Message, NewEvent, Outcome, Progress, Refused, StoredEvent, Waiting, WriteRecords
 
 _log: Constant = logging.getLogger("stepwell.execution")
 _COMPLETED: Constant = STATUSES.index("completed")
@@ -291,6 +291,14 @@ class Execution:
         if not self._is_offered and self._taken is None:
             self.offer()
 
+    def write(self, event: NewEvent, request: WriteRecords, tail: str) -> "asyncio.Future[NewEvent]":
+        """Put an event into the outbox that is composed in the commit which writes these records; return what is it then."""
+        written = self.outbox.write(event, request, tail)
+        self.outbox.has_outcome = True
+        if not self._is_offered and self._taken is None:
+            self.offer()
+        return written
+
     def offer(self) -> None:
         """Tell the session that there is something to take."""
         if not self._is_offered and self._taken is None:
@@ -398,7 +406,7 @@ class Execution:
                 wait.end(woken=True)
             else:
                 self._timing_out += (wait,)
-        self.outbox.committed()
+        self.outbox.committed(outcome.written)
         if self.is_draining and not self.bodies:
             self.drain()
         waiting, self._after_suspend = self._after_suspend, ()
@@ -425,6 +433,7 @@ class Execution:
             final=Final(_FAILED, NewEvent("run_failed", "", "", error, self.time())),
         )  # fmt: skip
         self.outbox.events = taken.events[:room]
+        self.outbox.keep(room)
         self.offer()
 
     def _undo_all(self, taken: Progress) -> None:

@@ -4,16 +4,22 @@ Two generations: what the session has taken and is committing, and what has come
 """
 
 import asyncio
+from collections.abc import Sequence
+from typing import TypeAlias
 
-from stepwell.progress import NewEvent, Progress
+import msgspec
+
+from stepwell.progress import NewEvent, Progress, WriteRecords, Writing
+
+_Pending: TypeAlias = "tuple[Writing, asyncio.Future[NewEvent]]"
 
 
 class Outbox:
     """The uncommitted events of one run."""
 
     __slots__ = (
-        "_barriers", "_committing_barriers", "_loop", "awaits", "committing_count", "consumed", "counted", "events",
-        "has_outcome", "is_committing", "undo",
+        "_barriers", "_committing_barriers", "_committing_writings", "_loop", "_writings", "awaits", "committing_count",
+        "consumed", "counted", "events", "has_outcome", "is_committing", "undo",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -29,6 +35,8 @@ class Outbox:
         self._loop = asyncio.get_running_loop()
         self._barriers: list[asyncio.Future[None]] = []
         self._committing_barriers: list[asyncio.Future[None]] = []
+        self._writings: list[_Pending] = []
+        self._committing_writings: list[_Pending] = []
 
     @property
     def count(self) -> int:
@@ -47,6 +55,13 @@ class Outbox:
         barriers.append(barrier)
         return barrier
 
+    def write(self, event: NewEvent, request: WriteRecords, tail: str) -> "asyncio.Future[NewEvent]":
+        """Have records written along with an event, which the commit composes; return what is that event then."""
+        future: asyncio.Future[NewEvent] = self._loop.create_future()
+        self._writings.append((Writing(place=len(self.events), request=request, tail=tail), future))
+        self.events.append(event)
+        return future
+
     def take_into(self, progress: Progress) -> None:
         """Hand over the events, and what goes with them."""
         progress.events, progress.consumed, progress.has_outcome = self.events, self.consumed, self.has_outcome
@@ -55,6 +70,9 @@ class Outbox:
             self.awaits, self.undo = (), 0
         if self.counted is not None:
             progress.beyond, self.counted = len(self.events) - self.counted, 0
+        if self._writings:
+            progress.writings = [writing for writing, _ in self._writings]
+            self._committing_writings, self._writings = self._writings, []
         self.committing_count = len(self.events)
         self.events, self.consumed, self.has_outcome = [], (), False
         self.is_committing = True
@@ -62,6 +80,9 @@ class Outbox:
 
     def take_back(self, progress: Progress) -> None:
         """What was taken was not committed: it goes with the next, and is not counted any more."""
+        taken = len(progress.events)
+        moved = [(msgspec.structs.replace(writing, place=writing.place + taken), future) for writing, future in self._writings]
+        self._writings, self._committing_writings = [*self._committing_writings, *moved], []
         self.events[:0] = progress.events
         self.consumed = (*progress.consumed, *self.consumed)
         self.awaits = (*progress.awaits, *self.awaits)
@@ -72,16 +93,26 @@ class Outbox:
         self.committing_count = 0
         self._barriers, self._committing_barriers = [*self._committing_barriers, *self._barriers], []
 
-    def committed(self) -> None:
+    def committed(self, written: Sequence[NewEvent] = ()) -> None:
         """What was taken is committed: those who waited for it go on."""
         self.is_committing = False
+        if written:
+            writings, self._committing_writings = self._committing_writings, []
+            for (_, future), event in zip(writings, written, strict=True):
+                if not future.done():
+                    future.set_result(event)
         self.committing_count = 0
         barriers, self._committing_barriers = self._committing_barriers, []
         for barrier in barriers:
             if not barrier.done():
                 barrier.set_result(None)
 
+    def keep(self, room: int) -> None:
+        """Take back the first of the events that were refused, with what is to be written along with them."""
+        self._writings = [pending for pending in self._committing_writings if pending[0].place < room]
+
     def drop(self) -> None:
         """Forget everything; who waits is left waiting, to be cancelled with its task."""
         self.events, self.consumed, self.has_outcome = [], (), False
         self.awaits, self.undo = (), 0
+        self._writings = []

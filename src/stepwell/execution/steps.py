@@ -136,11 +136,11 @@ async def run_step(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]
         record = execution.history.ask(identity)
     attempt = 1
     if record is not None:
-        if not _fits(execution, record, fingerprint):
+        if not fits(execution, record, fingerprint):
             return await gone(branch)
         if record.outcome is not None:
             branch.now_ms = record.outcome.at_ms
-            return await _replayed(spec, branch, record.outcome)
+            return await replayed(spec, branch, record.outcome)
     if not undoes and is_past(branch):
         return await past(branch)
     if record is not None:
@@ -256,7 +256,8 @@ _INTERRUPTED_KINDS: Final = (
 )
 
 
-def _fits(execution: Execution, record: Record, fingerprint: str) -> bool:
+def fits(execution: Execution, record: Record, fingerprint: str) -> bool:
+    """Tell whether what is recorded of a step was asked with the same arguments; if not, the run does not fit its history."""
     event = record.latest
     # What a fork shares with another run may have been asked with other arguments: its input may be another.
     is_own = event is not None and event.seq > execution.history.shared_seq
@@ -269,7 +270,8 @@ def _fits(execution: Execution, record: Record, fingerprint: str) -> bool:
     return True
 
 
-async def _replayed(spec: StepSpec, branch: Here, outcome: StoredEvent) -> Any:
+async def replayed(spec: StepSpec, branch: Here, outcome: StoredEvent) -> Any:
+    """Return, or raise, what is recorded of a step."""
     try:
         if outcome.type == spec.completes:
             text = bytes(_completed(outcome.payload).result).decode()

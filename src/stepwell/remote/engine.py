@@ -14,6 +14,7 @@ from msgspec import Raw
 from stepwell.clock import Alarm, Clock
 from stepwell.durations import from_ms
 from stepwell.engine.api import ForkRequest, MadeHook, RunFilter, SignalRequest, TriggerRequest, UpdateRequest, Worker, WorkerInfo
+from stepwell.engine.record_calls import Records
 from stepwell.errors import RateLimitedError, StepwellError, UnavailableError, ValidationError
 from stepwell.execution.tokens import parse_token
 from stepwell.model import Event, Hook, Page, Run, Stats
@@ -144,6 +145,11 @@ class RemoteEngine:
     def call_at(self, when_ms: int, callback: Any) -> Alarm:
         """See ``Engine.call_at``."""
         return self._clock.call_at(when_ms, callback)
+
+    @property
+    def records(self) -> Records:
+        """See ``Engine.records``."""
+        raise UnavailableError("collections are not served over HTTP yet: use them embedded")
 
     # -- runs
 

@@ -16,6 +16,7 @@ from stepwell.errors import StepwellError
 from stepwell.model import STATUSES
 from stepwell.progress import Message, NewEvent, Outcome, Progress, StoredEvent
 from stepwell.store.access import AuditRow, KeepKey, KeyRow, Note, TouchKey
+from stepwell.store.records import RecordOperation, RecordReads, RecordResult
 
 PENDING: Final = STATUSES.index("pending")
 RUNNING: Final = STATUSES.index("running")
@@ -392,19 +393,22 @@ Operation: TypeAlias = (
     | TouchKey
     | Note
     | Progress
+    | RecordOperation
 )
-Result: TypeAlias = Triggered | Stored | Hooked | Cancelled | Claimed | Freed | int | list[str] | Outcome
+Result: TypeAlias = Triggered | Stored | Hooked | Cancelled | Claimed | Freed | int | list[str] | Outcome | RecordResult
 
 
 class Committed(NamedTuple):
     """What became of a batch: the outcome of each operation, and what it did to runs that none of them names.
 
-    ``mailed`` are runs that were sent a message, ``ended`` runs that were ended along with others.
+    ``mailed`` are runs that were sent a message, ``ended`` runs that were ended along with others, ``collections`` those whose
+    records were written.
     """
 
     results: list[Result]
     mailed: Sequence[str] = ()
     ended: Sequence[str] = ()
+    collections: Sequence[str] = ()
 
 
 class Batch(msgspec.Struct, kw_only=True):
@@ -515,7 +519,7 @@ class OutcomeUnknown(StepwellError):
     code = "store_outcome_unknown"
 
 
-class Store(Protocol):
+class Store(RecordReads, Protocol):
     """A durable store. Calls are made from one event loop; results of reads are snapshots.
 
     Errors: ``NotApplied``, ``DataRefused``, ``OutcomeUnknown`` and ``FencedError`` (the node is not alive, or its ``number`` is

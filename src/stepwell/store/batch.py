@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from stepwell.failpoints import failpoint
-from stepwell.progress import Progress
+from stepwell.progress import Outcome, Progress, WriteRecords
 from stepwell.store import control, drafts, hooks
 from stepwell.store.access import AuditRow, KeepKey, Note, TouchKey, oldest_id
 from stepwell.store.base import (
@@ -42,8 +42,11 @@ from stepwell.store.base import (
 from stepwell.store.drafts import Draft, EventRow, MessageRow, Page
 from stepwell.store.due import find_due
 from stepwell.store.new_runs import PRIORITY_STEP_MS, KnownRun, Register
-from stepwell.store.plans import Change, Get, Lock, Plan, Row, Table, Together, Write, ask, change, to_json
+from stepwell.store.plans import Change, Get, Lock, Plan, Request, Row, Table, Together, Write, ask, change, to_json
+from stepwell.store.recording import Recording
+from stepwell.store.records import BuildIndex, Configure, DropKeys
 from stepwell.store.waits import Waits
+from stepwell.store.written_events import record_and_write
 
 O = TypeVar("O")  # noqa: E741
 
@@ -113,21 +116,29 @@ class BatchExecution:
         self._keys: dict[tuple[str, str], str] = {}
         self._known: dict[str, KnownRun] = {}
         self._parents: list[str] = []
+        self._recording = Recording(now_ms=page.now_ms, bytes_max=page.record_bytes_max)
         self.forgotten: list[str] = []
         self.has_written = False
         """Whether anything but the node's own row was changed."""
+
+    @property
+    def collections(self) -> list[str]:
+        """Collections whose records were written."""
+        return self._recording.changed
 
     def apply(self, operations: Sequence[Operation]) -> Plan[list[Result]]:
         """Do each operation; the results stand in the order of the operations. What else was done is in the page."""
         page, groups = self._page, _Groups(operations)
         yield from self._read_ahead(groups)
+        yield from self._prepare_records(groups)
         yield from groups.carry_out(Bury, self._bury)
         yield from groups.carry_out(Free, self._free)
         news = groups.of(NewRun)
         triggered = yield from self._enter(news)
         groups.fill(NewRun, (yield from self._send_along(news, triggered)))
         groups.answer(Emit, lambda emit: drafts.emit(page, emit))
-        groups.fill(Progress, [drafts.record(page, progress) for progress in groups.of(Progress)])
+        yield from groups.carry_out(WriteRecords, self._recording.write)
+        yield from self._record(groups)
         groups.answer(Put, lambda put: drafts.put(page, put))
         groups.answer(MakeHook, lambda make: hooks.make(page, make))
         groups.answer(AnswerHook, lambda answer: hooks.answer(page, answer))
@@ -147,6 +158,26 @@ class BatchExecution:
         yield from groups.carry_out(Note, self._note)
         yield from self._write()
         return groups.results()
+
+    def _prepare_records(self, groups: _Groups) -> Plan[None]:
+        """Settle collections, then lock those that are written to."""
+        recording = self._recording
+        yield from groups.carry_out(Configure, recording.configure)
+        yield from groups.carry_out(BuildIndex, recording.build)
+        yield from groups.carry_out(DropKeys, recording.drop)
+        requests = groups.of(WriteRecords)
+        requests = [*requests, *(each.request for progress in groups.of(Progress) for each in progress.writings)]
+        if requests:
+            yield from recording.read_ahead(requests)
+
+    def _record(self, groups: _Groups) -> Plan[None]:
+        page, outcomes = self._page, list[Outcome]()
+        for progress in groups.of(Progress):
+            if progress.writings:
+                outcomes.append((yield from record_and_write(page, self._recording, progress)))
+            else:
+                outcomes.append(drafts.record(page, progress))
+        groups.fill(Progress, outcomes)
 
     def _bury(self, bury: Bury) -> Plan[int]:
         failpoint("bury")
@@ -388,7 +419,8 @@ class BatchExecution:
             Write(_MESSAGES, page.messages),
             Write(_HOOKS, hooks),
         ]
-        wanted = [write for write in writes if write.rows]
+        wanted: list[Request] = [write for write in writes if write.rows]
+        wanted += self._recording.writes()
         if wanted:
             self.has_written = True
             yield wanted

@@ -106,10 +106,11 @@ class MessageRow(NamedTuple):
 class Page:
     """The runs that a batch touches, and what it adds to their histories and mailboxes."""
 
-    def __init__(self, *, node_id: str, now_ms: int, messages_max: int) -> None:
+    def __init__(self, *, node_id: str, now_ms: int, messages_max: int, record_bytes_max: int = 1024 * 1024) -> None:
         self.node_id: Final = node_id
         self.now_ms: Final = now_ms
         self.messages_max: Final = messages_max
+        self.record_bytes_max: Final = record_bytes_max
         self.runs: dict[str, Draft] = {}
         self.events: list[tuple[str | int, ...]] = []
         """``EventRow`` without the names."""
@@ -147,16 +148,22 @@ class Page:
             run.changed = ADVANCED
 
 
-def record(page: Page, progress: Progress) -> Outcome:
-    """Do all of a progress, or nothing."""
+def refusal(page: Page, progress: Progress) -> Refused | None:
+    """Return why nothing of a progress is done, None if all of it is."""
     run = page.runs.get(progress.run_id)
     if run is None:
         return Refused("guard", 0)
     if run.refused is None:
         run.refused = _refusal(page, run, progress)
-    if run.refused is not None:
-        return run.refused
+    return run.refused
 
+
+def record(page: Page, progress: Progress) -> Outcome:
+    """Do all of a progress, or nothing."""
+    refused = refusal(page, progress)
+    if refused is not None:
+        return refused
+    run = page.runs[progress.run_id]
     for event in progress.events:
         page.append(run, event)
     if progress.undoing is not None and not run.wanted & UNDOING:

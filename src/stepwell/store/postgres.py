@@ -17,6 +17,7 @@ from stepwell.failpoints import counters, failpoint
 from stepwell.progress import Message, StoredEvent
 from stepwell.settings import Settings
 from stepwell.store import postgres_reads as reads
+from stepwell.store import postgres_records as records
 from stepwell.store.access import AuditRow, KeyRow
 from stepwell.store.base import (
     Batch,
@@ -55,6 +56,7 @@ from stepwell.store.postgres_wire import (
     not_readable,
     parse_address,
 )
+from stepwell.store.records import Changes, CollectionRow, RecordQuery, RecordRows
 
 T = TypeVar("T")
 
@@ -215,10 +217,14 @@ class PostgresStore:
         self._lease.committed(batch.node_id, batch.lease_ms, boot_ms)
         if execution.has_written:
             self._hints.written()
-        return Committed(results, page.mailed, page.ended_besides)
+        return Committed(results, page.mailed, page.ended_besides, execution.collections)
 
     def _page(self, batch: Batch) -> Page:
-        return Page(node_id=batch.node_id, now_ms=self.now_ms(), messages_max=self._settings.messages_max)
+        settings = self._settings
+        return Page(
+            node_id=batch.node_id, now_ms=self.now_ms(), messages_max=settings.messages_max,
+            record_bytes_max=settings.payload_bytes_max,
+        )  # fmt: skip
 
     async def _wire(self) -> Wire:
         if self._writer is None or self._writer.is_closed():
@@ -341,6 +347,27 @@ class PostgresStore:
     async def hooks(self, run_id: str) -> list[HookRow]:
         """See ``Store``."""
         return await self._read(lambda reader: reads.hooks(reader, run_id))
+
+    async def find_record(self, collection: str, id: str) -> str | None:
+        """See ``Store``."""
+        return await self._read(lambda reader: records.find_record(reader, collection, id))
+
+    async def list_records(self, query: RecordQuery) -> RecordRows:
+        """See ``Store``."""
+        ms_max = self._settings.query_ms_max
+        return await self._read(lambda reader: records.list_records(reader, query, query_ms_max=ms_max))
+
+    async def record_changes(self, collection: str, after: int | None, limit: int) -> Changes:
+        """See ``Store``."""
+        return await self._read(lambda reader: records.changes(reader, collection, after, limit))
+
+    async def find_collection(self, name: str) -> CollectionRow | None:
+        """See ``Store``."""
+        return await self._read(lambda reader: records.find_collection(reader, name))
+
+    async def collections(self) -> list[CollectionRow]:
+        """See ``Store``."""
+        return await self._read(records.collections)
 
     async def knows_worker(self, workflow: str, version: str) -> bool:
         """See ``Store``."""

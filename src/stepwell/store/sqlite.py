@@ -16,6 +16,7 @@ from stepwell.errors import UnavailableError
 from stepwell.progress import Message, StoredEvent
 from stepwell.settings import Settings
 from stepwell.store import sqlite_reads as reads
+from stepwell.store import sqlite_records as records
 from stepwell.store.access import AuditRow, KeyRow
 from stepwell.store.base import (
     Batch,
@@ -32,6 +33,7 @@ from stepwell.store.base import (
 )
 from stepwell.store.lanes import Lane
 from stepwell.store.nodes import workflows_of
+from stepwell.store.records import Changes, CollectionRow, RecordQuery, RecordRows
 from stepwell.store.sqlite_check import check
 from stepwell.store.sqlite_connection import Connection, close_like_death, connect_reader
 from stepwell.store.sqlite_errors import not_readable
@@ -55,6 +57,8 @@ class SqliteStore:
         self._writing: Lane[SqliteWriter] | None = None
         self._readers: list[_Reader] = []
         self._reading: Lane[_Reader] | None = None
+        self._looking: Lane[_Reader] | None = None
+        """Lists of records, which may take their time: nobody else waits behind them."""
 
     @property
     def lease_until_boot_ms(self) -> int:
@@ -76,6 +80,9 @@ class SqliteStore:
         if self._path is not None:
             self._readers = [_Reader(self._writer) for _ in range(_READERS)]
             self._reading = Lane("stepwell-reader", self._readers)
+            looking = _Reader(self._writer)
+            self._looking = Lane("stepwell-records", [looking])
+            self._readers.append(looking)
 
     async def close(self) -> None:
         """See ``Store``."""
@@ -86,7 +93,7 @@ class SqliteStore:
 
         For tests. It waits for the threads, so not on the event loop.
         """
-        for lane in (self._reading, self._writing):
+        for lane in (self._reading, self._looking, self._writing):
             if lane is not None:
                 lane.abandon(self._patience_s)
         for reader in self._readers:
@@ -192,6 +199,29 @@ class SqliteStore:
         """See ``Store``."""
         return await self._read(lambda connection: reads.hooks(connection, run_id))
 
+    async def find_record(self, collection: str, id: str) -> str | None:
+        """See ``Store``."""
+        return await self._read(lambda connection: records.find_record(connection, collection, id))
+
+    async def list_records(self, query: RecordQuery) -> RecordRows:
+        """See ``Store``."""
+        ms_max = self._settings.query_ms_max
+        return await self._read(
+            lambda connection: records.list_records(connection, query, self._clock, query_ms_max=ms_max), self._looking
+        )
+
+    async def record_changes(self, collection: str, after: int | None, limit: int) -> Changes:
+        """See ``Store``."""
+        return await self._read(lambda connection: records.changes(connection, collection, after, limit))
+
+    async def find_collection(self, name: str) -> CollectionRow | None:
+        """See ``Store``."""
+        return await self._read(lambda connection: records.find_collection(connection, name))
+
+    async def collections(self) -> list[CollectionRow]:
+        """See ``Store``."""
+        return await self._read(records.collections)
+
     async def knows_worker(self, workflow: str, version: str) -> bool:
         """See ``Store``."""
         return any((workflow, version) in workflows_of(info) for info in (await self._read(reads.live_nodes)).values())
@@ -240,11 +270,12 @@ class SqliteStore:
         finally:
             alarm.cancel()
 
-    async def _read(self, question: Callable[[Connection], T]) -> T:
+    async def _read(self, question: Callable[[Connection], T], lane: "Lane[_Reader] | None" = None) -> T:
+        lane = lane or self._reading
         try:
-            if self._reading is None:
+            if lane is None:
                 return await self._lane().call(lambda writer: question(writer.connection))
-            return await self._reading.call(lambda reader: reader.read(question))
+            return await lane.call(lambda reader: reader.read(question))
         except apsw.Error as error:
             known = not_readable(error, self.name)
             if known is None:
@@ -252,7 +283,9 @@ class SqliteStore:
             raise known from error
 
     def _close(self) -> None:
-        if self._reading is not None and self._reading.stop(self._patience_s):
+        lanes = [lane for lane in (self._reading, self._looking) if lane is not None]
+        ended = [lane.stop(self._patience_s) for lane in lanes]
+        if all(ended):
             for reader in self._readers:
                 reader.close()
         if self._writing is not None and self._writing.stop(self._patience_s):

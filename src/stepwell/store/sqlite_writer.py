@@ -162,10 +162,13 @@ class SqliteWriter:
             failpoint("commit.before_write")
             if not batch.operations:
                 return Committed([])
-            page = Page(node_id=batch.node_id, now_ms=self._clock.now_ms(), messages_max=self._settings.messages_max)
+            page = Page(
+                node_id=batch.node_id, now_ms=self._clock.now_ms(), messages_max=self._settings.messages_max,
+                record_bytes_max=self._settings.payload_bytes_max,
+            )  # fmt: skip
             execution = BatchExecution(page, self._unchanged(connection))
             results = carry_out(execution.apply(batch.operations), connection)
-            return Committed(results, page.mailed, page.ended_besides)
+            return Committed(results, page.mailed, page.ended_besides, execution.collections)
 
         try:
             committed = self._transact(execute, ticket)

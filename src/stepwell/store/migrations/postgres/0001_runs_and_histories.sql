@@ -151,3 +151,39 @@ CREATE TABLE IF NOT EXISTS audit (
     result TEXT NOT NULL,
     PRIMARY KEY (audit_id)
 );
+
+-- Collections: what is settled for each (a JSON text), and how often it was written to.
+CREATE TABLE IF NOT EXISTS collections (
+    name TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    settled TEXT NOT NULL,
+    seq BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS records (
+    collection TEXT COLLATE "C" NOT NULL,
+    id TEXT COLLATE "C" NOT NULL,
+    data TEXT NOT NULL,
+    PRIMARY KEY (collection, id)
+);
+
+-- The indexes of collections: keys that sort as the values do.
+CREATE TABLE IF NOT EXISTS record_keys (
+    collection TEXT COLLATE "C" NOT NULL,
+    number BIGINT NOT NULL,
+    key TEXT COLLATE "C" NOT NULL,
+    id TEXT COLLATE "C" NOT NULL,
+    PRIMARY KEY (collection, number, key, id)
+);
+
+-- The latest writes to each collection, for who follows them and for who asks again what became of one.
+CREATE TABLE IF NOT EXISTS record_changes (
+    collection TEXT COLLATE "C" NOT NULL,
+    seq BIGINT NOT NULL,
+    write_id TEXT NOT NULL,
+    changes TEXT NOT NULL,
+    PRIMARY KEY (collection, seq)
+);
+
+CREATE INDEX IF NOT EXISTS record_changes_by_write ON record_changes (collection, write_id) WHERE write_id <> '';

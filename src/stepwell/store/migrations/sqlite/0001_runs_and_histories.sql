@@ -148,3 +148,39 @@ CREATE TABLE audit (
     address TEXT NOT NULL,
     result TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- Collections: what is settled for each (a JSON text), and how often it was written to.
+CREATE TABLE collections (
+    name TEXT NOT NULL PRIMARY KEY,
+    settled TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE records (
+    collection TEXT NOT NULL,
+    id TEXT NOT NULL,
+    data TEXT NOT NULL,
+    PRIMARY KEY (collection, id)
+) STRICT;
+
+-- The indexes of collections: keys that sort as the values do.
+CREATE TABLE record_keys (
+    collection TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    id TEXT NOT NULL,
+    PRIMARY KEY (collection, number, key, id)
+) STRICT, WITHOUT ROWID;
+
+-- The latest writes to each collection, for who follows them and for who asks again what became of one.
+CREATE TABLE record_changes (
+    collection TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    write_id TEXT NOT NULL,
+    changes TEXT NOT NULL,
+    PRIMARY KEY (collection, seq)
+) STRICT;
+
+CREATE INDEX record_changes_by_write ON record_changes (collection, write_id) WHERE write_id <> '';

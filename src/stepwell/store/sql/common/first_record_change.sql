@@ -1,0 +1,2 @@
+-- Where what is remembered of a collection begins.
+SELECT min(seq) FROM record_changes WHERE collection = $1

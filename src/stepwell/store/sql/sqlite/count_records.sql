@@ -1,0 +1,2 @@
+-- How many records of a collection fit.
+SELECT count(*) FROM records AS r WHERE r.collection = ?1 AND {where}
