@@ -43,6 +43,7 @@ _ERRORS: Final = {
 }
 _WHOLE: Final = frozenset({"Run", "Event", "Hook", "WaitingFor", "ErrorDetails"})
 """Written with all their fields, always."""
+_TIMES: Final = frozenset({"createdAt", "startedAt", "completedAt", "updatedAt", "until", "expires"})
 _ALWAYS: Final = (400, 403, 414, 421, 422, 431, 500, 503)
 _WITH_KEY: Final = (401, 429)
 _WITH_BODY: Final = (408, 413, 415)
@@ -124,9 +125,9 @@ class _Components:
     def parameters(self, kind: type[msgspec.Struct]) -> list[dict[str, Any]]:
         """Return the parameters of a URL that a type describes."""
         found: list[dict[str, Any]] = []
-        for name, schema in self._described(kind.__name__)["properties"].items():
-            shown = {key: value for key, value in schema.items() if key != "description"}
-            said = schema.get("description", "")
+        for name, schema in self._schemas[kind.__name__].get("properties", {}).items():
+            shown = _without_tuples(schema)
+            said = _remarks().get((kind.__name__, name), "")
             found.append({"name": name, "in": "query", "required": False, "schema": _without_null(shown), "description": said})
         return found
 
@@ -139,10 +140,10 @@ class _Components:
         return dict(sorted((known | self._pages).items()))
 
     def _described(self, name: str) -> dict[str, Any]:
-        schema = dict(self._schemas[name])
+        schema = _without_tuples(self._schemas[name])
         said = _remarks()
         schema["properties"] = {
-            field: {**shape, "description": said[name, field]} if (name, field) in said else shape
+            field: {**_without_default(shape), **({"description": said[name, field]} if (name, field) in said else {})}
             for field, shape in schema.get("properties", {}).items()
         }
         if name == "TriggerBody":
@@ -150,9 +151,35 @@ class _Components:
             schema["dependentRequired"] = {"signal": ["runId"]}
         if name in _WHOLE:
             schema["required"] = list(schema["properties"])
+            schema["properties"] |= {field: _timed(schema["properties"][field]) for field in _TIMES & set(schema["properties"])}
         if "description" in schema:
             schema["description"] = _plain(schema["description"])
         return schema
+
+
+def _without_tuples(schema: Any) -> Any:
+    """Return a schema in which pairs are lists of two: generators of clients know no tuples."""
+    if isinstance(schema, list):
+        return [_without_tuples(each) for each in cast(list[Any], schema)]
+    if not isinstance(schema, dict):
+        return schema
+    members = cast(dict[str, Any], schema)
+    if "prefixItems" in members:
+        members = {**members, "items": members["prefixItems"][0]}
+        del members["prefixItems"]
+    return {key: _without_tuples(value) for key, value in members.items()}
+
+
+def _timed(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a text as that of a time: msgspec says so only of times whose zone is prescribed."""
+    if "anyOf" in schema:
+        return schema | {"anyOf": [_timed(each) for each in schema["anyOf"]]}
+    return schema | {"format": "date-time"} if schema.get("type") == "string" else schema
+
+
+def _without_default(schema: dict[str, Any]) -> dict[str, Any]:
+    """What may be left away may be left away: generators of clients take a default for a reason to ask for it."""
+    return {key: value for key, value in schema.items() if key != "default"}
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
