@@ -61,6 +61,10 @@ chaos: $(READY) ## kill, freeze and pull the plug, at length
 chaos-short: $(READY) ## the same for a minute
 	@$(PYTHON_HERE) -m tests.chaos --short
 
+.PHONY: examine-api
+examine-api: $(READY) ## schemathesis over the API, at length
+	@$(PYTHON_HERE) -m tests.server.examine
+
 .PHONY: ci
 ci: setup ## what CI runs: check, test, and the short forms of bench and chaos
 	@$(MAKE) --no-print-directory check

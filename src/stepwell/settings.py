@@ -73,6 +73,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     body_bytes_max: _Positive = 4 * 1024 * 1024
     """The body of a request."""
+    answer_bytes_max: _Positive = 8 * 1024 * 1024
+    """The items of a list, roughly: a page that would be longer is shorter, and its cursor goes on behind it."""
     url_bytes_max: _Positive = 8 * 1024
     """Path and query."""
     headers_bytes_max: _Positive = 16 * 1024

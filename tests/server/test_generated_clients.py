@@ -16,7 +16,7 @@ from tests.servers import KEY, Http, Live, client_of
 _HERE = Path(__file__).parent
 
 
-@workflow("ask")
+@workflow("ask-outside")
 async def ask(ctx, input):
     return await ctx.wait_for_signal("answer")
 
@@ -24,7 +24,7 @@ async def ask(ctx, input):
 @pytest.fixture
 async def _working(live: Live) -> Any:
     async with WorkflowWorker(client_of(live.engine)) as worker:
-        await worker.start("ask")
+        await worker.start("ask-outside")
         yield
 
 
@@ -55,7 +55,7 @@ async def test_a_generated_python_client_works(http: Http, live: Live, tmp_path:
     names = ("trigger_run", "get_run", "send_signal", "list_runs")
     calls: Any = {name: importlib.import_module(f"{runs.__name__}.{name}") for name in names}
     async with made.AuthenticatedClient(base_url=live.url, token=KEY) as client:
-        body = models.TriggerBody(workflow_name="ask", input_=[1], tags=["py"])
+        body = models.TriggerBody(workflow_name="ask-outside", input_=[1], tags=["py"])
         run = await calls["trigger_run"].asyncio(client=client, body=body)
         signal = models.SignalBody(name="answer", payload={"from": "Python"})
         await calls["send_signal"].asyncio(run.run_id, client=client, body=signal)

@@ -8,7 +8,9 @@ import aiohttp
 import pytest
 
 from stepwell import WorkflowWorker, step, workflow
-from tests.servers import Http, Live, client_of
+from stepwell.engine.api import Engine
+from stepwell.settings import ServerSettings
+from tests.servers import Http, Live, asking, client_of, serving
 
 RUNS = "/api/workflows/runs"
 STREAM = {"Accept": "text/event-stream"}
@@ -120,3 +122,24 @@ async def test_a_client_that_goes_away_is_not_waited_for(http: Http, live: Live)
         await http("GET", f"{RUNS}/r?wait=60s", timeout=aiohttp.ClientTimeout(total=0.2))
     while live.app.world._waits.total():
         await asyncio.sleep(0.01)
+
+
+async def test_a_page_of_large_items_ends_before_its_limit_and_nothing_is_left_out(engine: Engine):
+    async with serving(engine, limits=ServerSettings(answer_bytes_max=10_000)) as live, asking(live) as http:
+        for run in range(6):
+            await http("POST", RUNS, {"workflowName": "w", "runId": f"r{run}", "input": "x" * 3_000}, status=201)
+        for number in range(12):
+            event = {"runId": "r0", "eventType": "e", "eventId": str(number), "payload": "x" * 2_000}
+            await http("POST", "/api/workflows/events", event, status=201)
+        seen, after, pages = list[int](), "0", 0
+        while after is not None:
+            page = await http("GET", f"{RUNS}/r0/events?after={after}", status=200)
+            assert len(json.dumps(page)) < 30_000
+            seen += [event["seq"] for event in page["items"]]
+            after, pages = page["nextCursor"], pages + 1
+        assert seen == list(range(1, 14))
+        assert pages > 1
+        first = await http("GET", f"{RUNS}?include=input", status=200)
+        rest = await http("GET", f"{RUNS}?include=input&cursor={first['nextCursor']}", status=200)
+        assert [run["runId"] for run in first["items"] + rest["items"]] == [f"r{run}" for run in range(5, -1, -1)]
+        assert len((await http("GET", RUNS, status=200))["items"]) == 6

@@ -16,6 +16,7 @@ from stepwell.settings import api_key_from_environment
 from stepwell.store.access import KeyRow
 
 Several: TypeAlias = Annotated[tuple[str, ...], Parameter(negative=())]
+_KEY_LENGTH_MIN = 20
 
 
 async def serve(
@@ -64,6 +65,8 @@ async def serve(
     is_local = host == "localhost" or _is_loopback(host)
     if no_auth and not is_local:
         raise UsageError(f"--no-auth is for this machine alone, and {host} is not: take it away, or --host")
+    if fixed is not None and len(fixed) < _KEY_LENGTH_MIN:
+        raise UsageError(f"STEPWELL_API_KEY must have at least {_KEY_LENGTH_MIN} characters: who guesses it may do everything")
     if (tls_cert is None) != (tls_key is None):
         raise UsageError("--tls-cert and --tls-key belong together")
     if not (is_local or tls_cert or behind_proxy):

@@ -9,6 +9,7 @@ from stepwell.client.requests import event_type, new_id, signal_request
 from stepwell.model import Event
 from stepwell.server.answers import Answer, answer, encode
 from stepwell.server.bodies import Accepted, EventBody, EventsQuery, NoQuery, SignalBody
+from stepwell.server.paging import page
 from stepwell.server.problems import BadField, invalid
 from stepwell.server.requests import Request
 
@@ -51,8 +52,12 @@ async def events(request: Request) -> Answer:
     if EVENT_STREAM in request.headers.get("accept", ""):
         await world.engine.get_run(run_id)  # a run that does not exist is a 404, and no stream that breaks off
         return Answer(200, media=EVENT_STREAM, stream=_stream(request, run_id, after), headers={"x-accel-buffering": "no"})
-    found = await world.engine.get_events(run_id, after, query.limit)
-    return answer({"items": found, "nextCursor": str(found[-1].seq) if len(found) == query.limit else None})
+
+    async def fetch(cursor: str | None, count: int) -> tuple[list[Event], str | None]:
+        found = await world.engine.get_events(run_id, int(cursor or 0), count)
+        return found, str(found[-1].seq) if len(found) == count else None
+
+    return await page(fetch, str(after), query.limit, bytes_max=world.limits.answer_bytes_max)
 
 
 def _last_event_id(text: str | None) -> int:

@@ -41,7 +41,7 @@ def configure(form: str, stream: TextIO | None = None, level: int = logging.INFO
     out = sys.stderr if stream is None else stream
     is_human = form == "human" or (form == "auto" and out.isatty())
     handler = logging.StreamHandler(out)
-    handler.setFormatter(_Formatter(is_human))
+    handler.setFormatter(Formatter(is_human))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
@@ -49,7 +49,7 @@ def configure(form: str, stream: TextIO | None = None, level: int = logging.INFO
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
-class _Formatter(structlog.stdlib.ProcessorFormatter):
+class Formatter(structlog.stdlib.ProcessorFormatter):
     """Makes a line of a record; what is secret is taken out of the whole line, tracebacks included."""
 
     def __init__(self, is_human: bool) -> None:

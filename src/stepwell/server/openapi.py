@@ -140,7 +140,7 @@ class _Components:
         return dict(sorted((known | self._pages).items()))
 
     def _described(self, name: str) -> dict[str, Any]:
-        schema = _without_tuples(self._schemas[name])
+        schema: dict[str, Any] = _without_tuples(self._schemas[name])
         said = _remarks()
         schema["properties"] = {
             field: {**_without_default(shape), **({"description": said[name, field]} if (name, field) in said else {})}
@@ -160,7 +160,7 @@ class _Components:
 def _without_tuples(schema: Any) -> Any:
     """Return a schema in which pairs are lists of two: generators of clients know no tuples."""
     if isinstance(schema, list):
-        return [_without_tuples(each) for each in cast(list[Any], schema)]
+        return [_without_tuples(each) for each in cast(Iterable[Any], schema)]
     if not isinstance(schema, dict):
         return schema
     members = cast(dict[str, Any], schema)

@@ -27,6 +27,7 @@ from stepwell.server.bodies import (
     TriggerBody,
     Why,
 )
+from stepwell.server.paging import page
 from stepwell.server.problems import Problem, problem_of
 from stepwell.server.requests import Request
 
@@ -135,7 +136,15 @@ async def list_(request: Request) -> Answer:
         query.workflow_name, query.status, query.parent_run_id, query.tag, query.created_after, query.created_before,
         query.include,
     )  # fmt: skip
-    return answer(await request.world.engine.get_runs(only, query.limit, query.cursor))
+    engine = request.world.engine
+
+    async def fetch(cursor: str | None, count: int) -> tuple[list[Run[Any]], str | None]:
+        found = await engine.get_runs(only, count, cursor)
+        return found.items, found.next_cursor
+
+    if not query.include:
+        return answer(await engine.get_runs(only, query.limit, query.cursor))
+    return await page(fetch, query.cursor, query.limit, bytes_max=request.world.limits.answer_bytes_max)
 
 
 async def patch(request: Request) -> Answer:
@@ -188,9 +197,9 @@ async def children(request: Request) -> Answer:
     run = await engine.get_run(request.parts["runId"])
     request.world.must_show(request.identity, run)
     only = run_filter(None, None, run.run_id, None, None, None, ())
-    page = await engine.get_runs(only, query.limit, query.cursor)
-    page.items[:] = [each for each in page.items if request.identity.sees(each.workflow_name)]
-    return answer(page)
+    found = await engine.get_runs(only, query.limit, query.cursor)
+    found.items[:] = [each for each in found.items if request.identity.sees(each.workflow_name)]
+    return answer(found)
 
 
 async def parent(request: Request) -> Answer:

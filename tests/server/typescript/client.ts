@@ -13,7 +13,7 @@ function must<T>(answer: { data?: T; error?: unknown }): T {
   return answer.data;
 }
 
-const made = must(await client.POST("/api/workflows/runs", { body: { workflowName: "ask", input: [1], tags: ["ts"] } }));
+const made = must(await client.POST("/api/workflows/runs", { body: { workflowName: "ask-outside", input: [1], tags: ["ts"] } }));
 must(
   await client.POST("/api/workflows/runs/{runId}/signals", {
     params: { path: { runId: made.runId } },
