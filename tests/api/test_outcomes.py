@@ -46,6 +46,7 @@ ACTIONS: Final[dict[str, Callable[[Scene], Awaitable[Any]]]] = {
     "signal": lambda here: here.flows.send_signal(RUN, "go", "from outside"),
     "hook answer": lambda here: here.flows.execute_hook(here.token, "from outside"),
     "emit": lambda here: here.flows.emit_event(RUN, "noted", "from outside"),
+    "update_run": lambda here: here.flows.update_run(RUN, tags=["new"], max_events=1_000),
     "set_step_result": lambda here: here.flows.set_step_result(RUN, "by-hand", 1, "a test"),
     "deadline": _time_out,
 }
@@ -188,6 +189,19 @@ async def _recorded(cell: Cell) -> None:
         await cell.go_on_to(cell.situation.end)
 
 
+async def _changed(cell: Cell) -> None:
+    assert (cell.answer.tags, cell.answer.max_events) == (["new"], 1_000)
+    await cell.unchanged()
+    assert (await cell.here.run()).max_events == 1_000
+
+
+async def _tags_only(cell: Cell) -> None:
+    assert cell.error is not None
+    changed = await cell.here.flows.update_run(RUN, tags=["new"])
+    assert (changed.tags, changed.max_events) == (["new"], 50_000)
+    await cell.unchanged()
+
+
 async def _set(cell: Cell) -> None:
     assert (await cell.here.history())[-1] == "step_completed"
     await cell.go_on_to(cell.situation.end)
@@ -226,6 +240,8 @@ OUTCOMES: Final[dict[str, Callable[[Cell], Awaitable[None]]]] = {
     "kept": _kept,
     "wakes": _wakes,
     "recorded": _recorded,
+    "changed": _changed,
+    "tags only": _tags_only,
     "set": _set,
     "fails": _fails,
     "undone, fails": _undone_fails,
@@ -250,5 +266,5 @@ async def test_a_cell(state: str, action: str, outcome: str):
             cell.answer = await ACTIONS[action](here)
         except ConflictError as error:
             cell.error = error
-        assert (cell.error is not None) == (outcome == "conflict"), f"{cell.error!r}"
+        assert (cell.error is not None) == (outcome in ("conflict", "tags only")), f"{cell.error!r}"
         await OUTCOMES[outcome](cell)

@@ -24,6 +24,7 @@ from tests.crash.test_sigkill import kill_at_random
 from tests.crash.test_sweep import EVICTED, KEPT, WAITING, on_postgres, sweep
 from tests.laws.plans import plans
 from tests.laws.test_laws import check_all, cuts_made_up, drops_made_up, engine, pauses_made_up
+from tests.laws.test_machine import play
 from tests.powerloss.proof import LONG as LONG_POWER
 from tests.powerloss.proof import Form as PowerForm
 from tests.powerloss.proof import record_lives, sweep_lives
@@ -39,6 +40,7 @@ class Form(NamedTuple):
     storms: int
     checked: Scale
     examples: int
+    sequences: int
     power: PowerForm
 
 
@@ -49,8 +51,8 @@ HANGS_S: Final = {True: 300, False: 4 * 3600}
 
 SHORT_STORM: Final = Scale(workers=3, members=2, errands=32, seconds=8, each=1)
 LONG_STORM: Final = Scale(workers=3, members=3, errands=64, seconds=240, each=20)
-SHORT: Final = Form(10, 100, 150, 1, SHORT_STORM, 500, PowerForm(count=12, torn=2, audit_every=200))
-LONG: Final = Form(100, 1_000, 600, 5, LONG_STORM, 20_000, LONG_POWER)
+SHORT: Final = Form(10, 100, 150, 1, SHORT_STORM, 500, 2_000, PowerForm(count=12, torn=2, audit_every=200))
+LONG: Final = Form(100, 1_000, 600, 5, LONG_STORM, 20_000, 50_000, LONG_POWER)
 
 
 def _kill(form: Form, number: int, folder: Path) -> str:
@@ -129,6 +131,11 @@ def _laws(form: Form, number: int, folder: Path) -> str:
     return f"{2 * form.examples} plans"
 
 
+def _machine(form: Form, number: int, folder: Path) -> str:
+    play(form.sequences, number=number)
+    return f"{form.sequences} sequences, and no difference"
+
+
 def _power(form: Form, number: int, folder: Path) -> str:
     scratch = folder.resolve()
     record_lives(form.power, compile_library(scratch), scratch)
@@ -139,7 +146,7 @@ def _power(form: Form, number: int, folder: Path) -> str:
 
 PROOFS: Final[dict[str, Callable[[Form, int, Path], str]]] = {
     "kill": _kill, "storm": _storm, "checker": _checker, "postgres": _postgres, "partition": _partition, "laws": _laws,
-    "power": _power,
+    "machine": _machine, "power": _power,
 }  # fmt: skip
 
 SHORT_ONES: Final = [name for name in PROOFS if name != "partition"]

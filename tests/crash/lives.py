@@ -114,12 +114,14 @@ async def _one_life(
 async def _life(client: AsyncClient, shape: Shape) -> tuple[Run[Any], list[str]]:
     # Nothing here is closed on the way out: a death leaves no time for that.
     worker = WorkflowWorker(client)
-    await worker.start(shape.workflow, "child-of-a-shape", "failing-child-of-a-shape", "undone-child-of-a-shape")
+    children = [f"{kind}child-of-a-shape" for kind in ("", "failing-", "undone-", "flaky-")]
+    await worker.start(shape.workflow, *children)
     here.world.is_watched = True
     await client.workflow.trigger(shape.workflow, run_id=RUN)
     drives = asyncio.create_task(shape.drive(client))
-    run = await client.workflow.wait(RUN)
+    await client.workflow.wait(RUN)
     await drives
+    run = await client.workflow.wait(RUN)  # which may have been retried meanwhile
     here.world.is_watched = False
     await worker.stop()
     wrong = await client.check_store()
@@ -160,8 +162,8 @@ _DRAWN: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-|T\d\d:\d\d:\d\d")
 def essence(rows: Sequence[Row]) -> list[Any]:
     """Return a history without what may differ between two runs of one shape, in an order of its own.
 
-    That is: times, what was drawn, in which order branches go on, how far the losers of races came, and whether a wait with a
-    time-out had to wait at all.
+    That is: times, what was drawn, in which order branches go on, how far the losers of races came, whether a wait with a
+    time-out had to wait at all, and pauses.
     """
     lost = [
         f"{row.step_id}/{branch}/"
@@ -173,9 +175,14 @@ def essence(rows: Sequence[Row]) -> list[Any]:
     kept = [
         (row.type, row.step_id, row.name, _timeless(row.name, msgspec.json.decode(row.payload)))
         for row in rows
-        if not row.step_id.startswith(tuple(lost)) and not (row.type == "sleep_started" and row.name)
+        if not row.step_id.startswith(tuple(lost)) and not (row.type == "sleep_started" and row.name) and not _is_pause(row)
     ]
     return sorted(kept, key=repr)
+
+
+def _is_pause(row: Row) -> bool:
+    """Tell what is recorded of a pause: whether a run that goes on is paused at all depends on who comes first."""
+    return row.type == "run_paused" or (row.type == "run_resumed" and "attempt" not in msgspec.json.decode(row.payload))
 
 
 def _timeless(name: str, value: Any) -> Any:
@@ -186,17 +193,31 @@ def _timeless(name: str, value: Any) -> Any:
     return {key: inner for key, inner in value.items() if key not in hidden}
 
 
+def _outcomes(rows: Sequence[Row]) -> tuple[set[str], set[str]]:
+    """Return the steps whose outcome counts, and those of which a retry has declared one void."""
+    counting, voided = set[str](), set[str]()
+    for row in rows:
+        if row.type in OUTCOMES:
+            counting.add(row.step_id)
+        elif row.type == "run_resumed":
+            voided.update(msgspec.json.decode(row.payload).get("voided", ()))
+            counting -= voided
+    return counting, voided
+
+
 def check_effects(story: Story) -> None:
     """Check what the world saw of a run against what is recorded of it."""
     final = story.snapshots[-1]
     recorded_by: dict[int, set[str]] = {}
+    voided_by: dict[int, set[str]] = {}
     for life, rows in enumerate(story.snapshots, 1):
         # promise 1: what was committed stays, as it was.
         assert final[: len(rows)] == rows
-        recorded_by[life] = {row.step_id for row in rows if row.type in OUTCOMES}
+        recorded_by[life], voided_by[life] = _outcomes(rows)
     for start in story.world.starts:
         # promise 2: a recorded step never runs again.
-        assert start.step_id not in recorded_by.get(start.life - 1, set()), f"{start} was recorded, and began again"
+        recorded = recorded_by.get(start.life - 1, set()) - voided_by[start.life]
+        assert start.step_id not in recorded, f"{start} was recorded, and began again"
         # promise 3: when a body starts, all that its branch rests on is committed.
         missing = set(start.rests_on) - {""} - recorded_by[start.life]
         assert not missing, f"{start} began although {missing} was not recorded"
@@ -207,10 +228,15 @@ def check_effects(story: Story) -> None:
         row.step_id for row in final if row.type == "step_completed" and "compensate" in msgspec.json.decode(row.payload)
     ]
     assert undone == ([compensation_key(step_id) for step_id in reversed(completed)] if is_undone else [])
-    begun = [(start.life, start.step_id, start.attempt) for start in story.world.starts]
+    begun = [
+        (start.life, start.step_id, start.attempt)
+        for start in story.world.starts
+        if start.step_id not in voided_by[len(story.snapshots)]
+    ]
     assert len(begun) == len(set(begun)), "a body began twice in one life"
     # Nothing is recorded that has not happened.
     happened = {start.step_id for start in story.world.starts}
     claimed = {row.step_id for row in final if row.type in OUTCOMES and not row.name.startswith(CALLS)}
     interrupted = {row.step_id for row in final if row.type == "step_interrupted"}
-    assert claimed - interrupted <= happened
+    by_hand = {row.step_id for row in final if row.type == "step_completed" and "reason" in msgspec.json.decode(row.payload)}
+    assert claimed - interrupted - by_hand <= happened

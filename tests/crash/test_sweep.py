@@ -11,7 +11,7 @@ import pytest
 
 from stepwell.settings import Settings
 from tests import postgres
-from tests.crash import forked, undone
+from tests.crash import forked, steered, undone
 from tests.crash.lives import PLACES, Death, Story, check_effects, end_of, essence, live
 from tests.crash.shapes import SHAPES, Shape
 
@@ -20,16 +20,16 @@ KEPT: Final = Settings(waiting_shown_ms=1, step_started_ms=60_000, quarantine_al
 EVICTED: Final = msgspec.structs.replace(KEPT, keep_ms=0)
 """Waiting runs are thrown away at once, and come back by replay."""
 
-assert undone.SHAPES is forked.SHAPES is SHAPES
+assert undone.SHAPES is forked.SHAPES is steered.SHAPES is SHAPES
 
-WAITING: Final = [
-    name
-    for name in SHAPES
-    if any(word in name for word in ("sleep", "signal", "race", "retries", "slow", "wait", "now-after", "undone"))
-]
+_WAITING: Final = (
+    "sleep", "signal", "race", "retries", "slow", "wait", "now-after", "undone", "retried", "repaired", "polled"
+)  # fmt: skip
+WAITING: Final = [name for name in SHAPES if any(word in name for word in _WAITING)]
 AGAIN: Final = (
     "map-with-limit", "gather-with-equal-names", "two-branches-one-signal-name", "retries", "at-most-once",
-    "undone-after-a-failure", "undone-branches", "undone-with-difficulty",
+    "undone-after-a-failure", "undone-branches", "undone-with-difficulty", "retried-run", "retried-parent", "repaired-by-hand",
+    "paused-while-it-runs",
 )  # fmt: skip
 
 ON_POSTGRES: Final = ("sequence", "retries", "two-branches-one-signal-name", "undone-after-a-failure")
