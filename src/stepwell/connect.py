@@ -1,5 +1,6 @@
 """URL -> Engine: the only place that chooses between SQLite, PostgreSQL and a server."""
 
+import re
 from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -91,6 +92,15 @@ def find_file(url: str | None) -> Path | None:
     """
     text, parts = _split(url)
     return _path(text, parts.path, parts.netloc) if parts.scheme == "sqlite" else None
+
+
+def without_password(url: str) -> str:
+    """Return a URL as it may be shown."""
+    parts = urlsplit(url)
+    user, at, _ = parts.netloc.rpartition("@")
+    if ":" in user:
+        url = url.replace(f"{user}@", f"{user.partition(':')[0]}{at}", 1)
+    return re.sub(r"([?&](?:ssl)?password=)[^&]*", r"\1...", url)
 
 
 def _split(url: str | None) -> tuple[str, SplitResult]:

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from stepwell import AsyncClient, codec
 from stepwell.cli.exits import UsageError
-from stepwell.connect import find_file
+from stepwell.connect import find_file, without_password
 from stepwell.errors import UnavailableError
 from stepwell.model import Status
 
@@ -58,7 +58,11 @@ DEFAULT = Common()
 
 
 def suggested(command: str, store: str | None) -> str:
-    """Return a command as it can be pasted here: this program by its name where the shell finds it, else by its path."""
+    """Return a command as it can be pasted here: this program by its name where the shell finds it, else by its path.
+
+    A password in the URL of the store is left out.
+    """
+    store = store and without_password(store)
     called = Path(sys.argv[0])
     if shutil.which("stepwell") is not None:
         program = "stepwell"

@@ -1,0 +1,41 @@
+"""The command line on PostgreSQL, in processes of its own."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.commands import Shell
+
+APP = """
+from stepwell import step, workflow
+
+@workflow("add")
+async def add(ctx, input):
+    return {"sum": await step("sum", sum)(input)}
+"""
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    (tmp_path / "shop.py").write_text(APP)
+    return Shell(tmp_path)
+
+
+def test_a_run_goes_through_the_commands_on_postgresql_and_no_password_is_shown(shell: Shell, postgres_url: str):
+    # The server of the tests trusts everybody: it asks for no password, so any will do.
+    url = postgres_url.replace("postgres@", "postgres:swordfish@")
+    migrated = shell.run("db", "migrate", "--store", url)
+    assert (migrated.code, migrated.out) == (0, "the store is up to date\n")
+    triggered = shell.run("trigger", "add", "--input", "[1, 2, 3]", "--id", "sum-up", "--store", url)
+    assert triggered.code == 0
+    with shell.start("worker", "shop", "--store", url) as worker:
+        assert shell.run("runs", "tail", "sum-up", "--store", url).code == 0
+        worker.send(signal.SIGTERM)
+        assert worker.done().code == 0
+    ran = shell.run("run", "shop:add", "--input", "[4, 5]", STEPWELL_URL=url)
+    assert ran.json == {"sum": 9}
+    checked = shell.run("db", "check", "--store", url)
+    assert (checked.code, checked.out) == (0, "the store is sound\n")
+    for done in (migrated, triggered, ran, checked):
+        assert "swordfish" not in done.out + done.err
