@@ -83,7 +83,7 @@ async def _work(folder: Path, *, is_gated: bool) -> None:
         reader = asyncio.StreamReader()
         await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
         opening = asyncio.create_task(_open(reader, _gate))
-    async with AsyncClient(f"sqlite:///{folder}/store.db") as client:
+    async with AsyncClient(os.environ.get("STEPWELL_URL") or f"sqlite:///{folder}/store.db") as client:
         worker = WorkflowWorker(client, concurrency=8)
         await worker.start_all()
         os.write(1, b"ready\n")
