@@ -94,10 +94,13 @@ def snake(name: str) -> str:
     return _CAPITAL.sub(lambda found: "_" + found[1].lower(), name)
 
 
+_NULL: Final = Raw(b"null")
+
+
 class _Item(msgspec.Struct):
     status: int
-    run: Raw | None = None
-    problem: Raw | None = None
+    run: Raw = _NULL
+    problem: Raw = _NULL
 
 
 class _Batch(msgspec.Struct):
@@ -110,7 +113,7 @@ _batch: Final = msgspec.json.Decoder(_Batch).decode
 def read_batch(body: bytes) -> list[Run[Any] | StepwellError]:
     """Read an answer that is what became of each of many triggers."""
     return [
-        read_run(bytes(item.run)) if item.run is not None else error_of(item.status, {}, bytes(item.problem or b""))
+        read_run(bytes(item.run)) if item.run != _NULL else error_of(item.status, {}, bytes(item.problem))
         for item in _batch(body).items
     ]
 
