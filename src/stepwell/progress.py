@@ -170,8 +170,8 @@ class Recorded(NamedTuple):
     seq: int
     mailbox_seq: int
     quiet: bool
-    is_ending: bool = False
-    """Somebody has decided that the run ends, and is undone before: nothing new is to begin, be the message here or not."""
+    asked: Literal["", "pause", "end"] = ""
+    """What somebody outside wants of the run, be the message here or not: that it rests, or is undone. Nothing new begins."""
     written: Sequence[NewEvent] = ()
 
 

@@ -34,10 +34,10 @@ async def test_the_owner_is_told_with_its_next_commit_and_can_complete_the_run_n
     # promise 9
     await _undoable(node)
     await node.do(node.cancel("run"))
-    assert await node.do(node.progress("run", node.event("b"))) == Recorded(4, 1, True, True)
-    assert await node.do(node.progress("run", node.event("c"), final=node.final())) == Recorded(5, 1, False, True)
-    assert await node.do(node.progress("run", final=node.final(FAILED, "run_failed"))) == Recorded(5, 1, False, True)
-    assert await node.do(_undoing(node)) == Recorded(5, 1, False, True)
+    assert await node.do(node.progress("run", node.event("b"))) == Recorded(4, 1, True, "end")
+    assert await node.do(node.progress("run", node.event("c"), final=node.final())) == Recorded(5, 1, False, "end")
+    assert await node.do(node.progress("run", final=node.final(FAILED, "run_failed"))) == Recorded(5, 1, False, "end")
+    assert await node.do(_undoing(node)) == Recorded(5, 1, False, "end")
     assert (await node.row("run")).status == RUNNING
     cancelled = node.final(CANCELLED, "run_cancelled")
     await node.do(node.progress("run", consumed=[(1, "cancel")], consumed_to=1, final=cancelled))
@@ -47,10 +47,10 @@ async def test_the_owner_is_told_with_its_next_commit_and_can_complete_the_run_n
 
 async def test_a_run_that_has_begun_to_be_undone_is_cancelled_by_nobody_and_fails(node: Node):
     await _undoable(node, timeout_ms=10_000)
-    assert await node.do(_undoing(node)) == Recorded(4, 0, True, True)
+    assert await node.do(_undoing(node)) == Recorded(4, 0, True, "end")
     assert (await node.row("run")).deadline is None
     assert await node.do(node.cancel("run")) == Cancelled("undoing", "node")
-    assert await node.do(node.progress("run", final=node.final())) == Recorded(4, 0, False, True)
+    assert await node.do(node.progress("run", final=node.final())) == Recorded(4, 0, False, "end")
     await node.do(node.progress("run", final=node.final(FAILED, "run_failed")))
     assert (await node.row("run")).status == FAILED
     assert await node.do(Retry(run_id="run", seq=5, payload="{}", at_ms=0)) == Stored("compensated", 5)
@@ -80,6 +80,7 @@ async def test_a_run_can_be_paused_while_it_is_undone_and_its_end_stands(node: N
     await _undoable(node)
     await node.do(_undoing(node))
     await node.do(Pause(run_id="run", reason="asked", at_ms=clock.now_ms()))
+    assert await node.do(node.progress("run", node.event("b"))) == Recorded(5, 1, True, "pause")
     await node.do(node.progress("run", release=True))
     assert (await node.types("run"))[-1] == "run_paused"
     await node.do(node.resume("run"))
@@ -113,9 +114,9 @@ async def test_what_is_recorded_beyond_the_limit_counts_only_of_a_run_that_is_un
     events = [node.event()] * 3
     assert await node.do(node.progress("run", *events, beyond=3)) == Refused("limit", 3)
     assert await node.do(_undoing(node, node.event())) == Refused("limit", 3)
-    assert await node.do(_undoing(node)) == Recorded(4, 0, True, True)
+    assert await node.do(_undoing(node)) == Recorded(4, 0, True, "end")
     assert await node.do(node.progress("run", *events, beyond=2)) == Refused("limit", 4)
-    assert await node.do(node.progress("run", *events, beyond=3)) == Recorded(7, 0, True, True)
+    assert await node.do(node.progress("run", *events, beyond=3)) == Recorded(7, 0, True, "end")
     assert (await node.do(node.emit("run"))).reason == "limit"
 
 

@@ -383,7 +383,8 @@ class Execution:
             self._refused(taken, outcome)
             return
         self._seq = outcome.seq
-        self.is_past |= outcome.is_ending
+        self.is_past |= outcome.asked == "end"
+        self.is_draining |= outcome.asked == "pause"
         if taken is self._last_word and (taken.final is None or outcome.quiet):
             self._leave()
             return

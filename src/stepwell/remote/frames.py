@@ -4,7 +4,7 @@ A message is a JSON array of frames. Payloads lie in the frames as JSON, and pas
 A frame that is longer than a message may be travels in parts.
 """
 
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta, Raw
@@ -199,7 +199,7 @@ class Settled(_Frame, tag="settled"):
     seq: int
     mailbox_seq: int = 0
     quiet: bool = False
-    is_ending: bool = False
+    asked: Literal["", "pause", "end"] = ""
     refused: str = ""
 
 

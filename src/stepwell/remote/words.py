@@ -108,11 +108,11 @@ def settled_frame(run_id: str, turn: int, no: int, outcome: Outcome) -> Settled:
     """Return what became of a progress, as it is sent."""
     if isinstance(outcome, Refused):
         return Settled(run_id, turn, no, outcome.seq, refused=outcome.reason)
-    return Settled(run_id, turn, no, outcome.seq, outcome.mailbox_seq, outcome.quiet, outcome.is_ending)
+    return Settled(run_id, turn, no, outcome.seq, outcome.mailbox_seq, outcome.quiet, outcome.asked)
 
 
 def read_settled(frame: Settled) -> Outcome:
     """Return it as it was sent."""
     if frame.refused:
         return Refused(frame.refused, frame.seq)
-    return Recorded(frame.seq, frame.mailbox_seq, frame.quiet, frame.is_ending)
+    return Recorded(frame.seq, frame.mailbox_seq, frame.quiet, frame.asked)

@@ -5,7 +5,7 @@ once. Nothing here waits or fails: an operation that may not be done says so, an
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -214,7 +214,13 @@ def record(page: Page, progress: Progress) -> Outcome:
     if run.wanted & WANT_PAUSE and run.owner is None and run.status == RUNNING:
         pause_now(page, run, ASKED, page.now_ms)
     is_done = ends and begins and (is_quiet or progress.misfit or not (quiet or suspend))
-    return Recorded(run.seq, run.mailbox_seq, is_done, bool(run.wanted & UNDOING))
+    return Recorded(run.seq, run.mailbox_seq, is_done, _asked(run))
+
+
+def _asked(run: Draft) -> Literal["", "pause", "end"]:
+    if run.wanted & WANT_PAUSE:
+        return "pause"
+    return "end" if run.wanted & UNDOING else ""
 
 
 def _may_end(run: Draft, status: int) -> bool:
