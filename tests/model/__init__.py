@@ -18,7 +18,7 @@ What it has shown about pause, hooks, deadlines, compensations, retry and fork, 
 - A deadline that another node enforces leaves the old owner alive, under a good lease and with the run in its hands. If the run
   is retried before the owner has noticed, a body that somebody else has recorded may begin again (``body_minds_deadline``).
 - A cancel that writes the final event itself is right only while no completed step has a compensation; so is a deadline. By way
-  of an owner, a cancel must outlive the owner that has read it: as an event, and as ``wanted``, which a pause must not replace.
+  of an owner, a cancel must outlive the owner that has read it: as an event, and as ``wanted``, beside which a pause may stand.
 - A pause that a failure has come before is still wanted of a run that is over. Retried, it can neither suspend nor time out
   (``end_forgets_pause``).
 - A run that is let go of is paused by whoever lets go of it. Left to the next owner, a pause that was heard is forgotten.

@@ -63,10 +63,10 @@ def _fails(event: str) -> bool:
     return event.endswith(" failed") or event == "fail asked" or event.startswith(("child failed", "child cancelled"))
 
 
-def outstanding(program: Program, history: Sequence[str]) -> list[str]:
-    """Return the completed steps whose compensation is not recorded, in the order of their completion."""
+def outstanding(program: Program, history: Sequence[str], own_from: int) -> list[str]:
+    """Return the steps that this run has completed and whose compensation is not recorded, in the order of their completion."""
     undoable = program.undoable()
-    return [event for event in history if event in undoable and f"undone {event}" not in history]
+    return [event for event in history[own_from:] if event in undoable and f"undone {event}" not in history]
 
 
 def next_of(program: Program, held: Held, rules: Rules, *, is_late: bool, is_hook_late: bool) -> Next:
@@ -76,7 +76,7 @@ def next_of(program: Program, held: Held, rules: Rules, *, is_late: bool, is_hoo
         return _transcribe(held.mailbox[held.consumed], rules)
     end = end_in_sight(history)
     if end:
-        return _unwind(outstanding(program, history), end, rules)
+        return _unwind(outstanding(program, history, held.own_from), end, rules)
     if is_late:
         return Next("deadline passes", ("fail asked",))
     return _go_on(program, history, is_hook_late=is_hook_late)

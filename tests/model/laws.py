@@ -16,8 +16,10 @@ def check_change(program: Program, why: str, before: Row, after: Row) -> None:
         raise Broken(f"over: {why} changed a run that is {before.status}")
     if before.status == PAUSED and why not in MOVES_PAUSED and (after.status, after.events) != (before.status, before.events):
         raise Broken(f"paused: {why} moved a paused run")
-    if after.is_over and after.wanted == "pause":
+    if after.is_over and after.is_to_pause:
         raise Broken("over: a run that has ended is still to be paused, should somebody retry it")
+    if after.status == PAUSED and why == "cancel" and before.wanted != after.wanted:
+        raise Broken("cancel: acknowledged, and the run stays paused")
     if after.status == PAUSED and after.owner is not None:
         raise Broken("paused: a paused run has an owner")
     if before.hook not in ("", "open") and after.hook != before.hook:
@@ -36,14 +38,15 @@ def _check_events(program: Program, before: Row, after: Row) -> None:
     for place, event in enumerate(events):
         if event == "retried" and events[place - 1] != FAILED:
             raise Broken(f"one winner: {events}")
-    left = outstanding(program, before.events)
+    left = outstanding(program, before.events, before.own_from)
     for event in events[len(before.events) :]:
         if event.startswith("undone"):
             if not left or f"undone {left[-1]}" != event:
                 raise Broken(f"compensations: {event} was recorded where {left} are to be undone")
             left.pop()
-    if after.status in (FAILED, CANCELLED) and outstanding(program, events):
-        raise Broken(f"compensations: {after.status}, and {outstanding(program, events)} are not undone")
+    left = outstanding(program, events, after.own_from)
+    if after.status in (FAILED, CANCELLED) and left:
+        raise Broken(f"compensations: {after.status}, and {left} are not undone")
     if after.status == COMPLETED and any(event.startswith("undone") for event in events):
         raise Broken("compensations: completed on steps that are undone")
     if after.status == COMPLETED and "hook expired" in events and after.hook not in ("", "open"):
@@ -63,11 +66,19 @@ def check_body(program: Program, body: str, row: Row) -> None:
     if row.status == PAUSED:
         raise Broken(f"paused: the body of {body} begins in a paused run")
     heard = [word for word in row.mailbox[: row.consumed] if word.startswith("pause")]
-    if row.wanted == "pause" and heard and heard[-1] == [word for word in row.mailbox if word.startswith("pause")][-1]:
+    if row.is_to_pause and heard and heard[-1] == [word for word in row.mailbox if word.startswith("pause")][-1]:
         raise Broken(f"paused: the body of {body} begins after its run was told to pause")
-    left = outstanding(program, row.events)
+    left = outstanding(program, row.events, row.own_from)
     if body.startswith("undone") and (not left or f"undone {left[-1]}" != body):
         raise Broken(f"compensations: {body} begins where {left} are to be undone")
+
+
+def check_undone_once(rows: tuple[Row, ...]) -> None:
+    """Check that what a run and its fork share is undone by one of them."""
+    first, fork = rows[0], rows[-1]
+    for event in fork.events[: fork.shared]:
+        if f"undone {event}" in first.events and f"undone {event}" in fork.events:
+            raise Broken(f"compensations: {event} was done once, and undone twice")
 
 
 def check_acknowledged(rows: tuple[Row, ...], acknowledged: tuple[Ask, ...]) -> None:

@@ -59,7 +59,7 @@ class Model:
     @staticmethod
     def is_goal(state: State) -> bool:
         """All runs are over, but for one that rests because somebody asked for it."""
-        return all(row.is_over or row.status == ABSENT or (row.status == PAUSED and not row.wanted) for row in state.rows)
+        return all(row.is_over or row.status == ABSENT or row.status == PAUSED for row in state.rows)
 
     def moves(self, state: State) -> Iterator[Move]:
         """Return all moves from a state, their targets in canonical form."""
@@ -317,7 +317,7 @@ class Model:
 
 
 def _read(row: Row) -> Held:
-    return Held(row.turn, len(row.events), visible(row.events), row.mailbox, row.consumed, row.deadline == "passed")
+    return Held(row.turn, len(row.events), visible(row.events), row.mailbox, row.consumed, row.own_from, row.deadline == "passed")
 
 
 def _hold(state: State, place: int, process: Process, run: int, held: Held) -> State:

@@ -61,8 +61,8 @@ class Rules:
     """No body begins once the deadline that its owner knows of has passed, whatever has become of the run since."""
     end_forgets_pause: bool = True
     """A pause that a run's end has come before is forgotten, also when the run is retried."""
-    pause_minds_cancel: bool = True
-    """A run that is being cancelled is not paused."""
+    pause_keeps_cancel: bool = True
+    """A run may be paused while it is undone: that it is to end stands beside it."""
 
     # -- compensations
     last_first: bool = True
@@ -73,8 +73,8 @@ class Rules:
     """A retry compares that the run is failed, and where its history ended."""
     retry_minds_undo: bool = True
     """A run whose compensations have run is not retried."""
-    fork_counts_undo: bool = True
-    """A fork counts the compensations in the history that it copies."""
+    fork_undoes_its_own: bool = True
+    """A fork undoes what it has done itself; what it shares is undone by the run that did it."""
     fork_has_no_end: bool = True
     """A fork copies neither ends nor compensations."""
 

@@ -5,7 +5,7 @@ from typing import Any, Final, NamedTuple
 
 from tests.model.execution import Program, end_in_sight, is_signal, outstanding
 from tests.model.explorer import Broken
-from tests.model.laws import check_change
+from tests.model.laws import check_change, check_undone_once
 from tests.model.rules import Rules
 from tests.model.words import (
     ABSENT,
@@ -66,6 +66,7 @@ class Batch:
     def _set(self, why: str, run: int, row: Row) -> None:
         check_change(self._programs[run], why, self.rows[run], row)
         self.rows[run] = row
+        check_undone_once(tuple(self.rows))
         if row.is_over and run == OTHER and row.is_awaited:
             self.rows[run] = row._replace(is_awaited=False)
             self._tell()
@@ -108,7 +109,7 @@ class Batch:
             return "refused"
         if visible(row.events) != record.history:
             raise Broken(f"mixed: the store has {row.events}, its writer {record.history}")
-        is_quiet = record.consumed == len(row.mailbox) and not row.wanted
+        is_quiet = record.consumed == len(row.mailbox) and not row.wanted and not row.is_to_pause
         if record.then == "suspend":
             return self._suspend(record, row, is_quiet=is_quiet)
         if record.then == "time out" and rules.quiet_time_outs and not is_quiet:
@@ -155,12 +156,14 @@ class Batch:
 
     def _let_go(self, row: Row, *, is_due: bool) -> Row:
         row = row._replace(owner=None, turn=row.turn + 1, is_due=is_due)
-        return _paused(row) if row.wanted == "pause" and self._rules.pause_at_letting_go else row
+        return _paused(row) if row.is_to_pause and self._rules.pause_at_letting_go else row
 
     def _ended(self, row: Row, status: str) -> Row:
-        wanted = "" if self._rules.end_forgets_pause or row.wanted != "pause" else "pause"
+        is_to_pause = row.is_to_pause and not self._rules.end_forgets_pause
         deadline = "spent" if row.deadline else ""
-        return row._replace(status=status, owner=None, turn=row.turn + 1, is_due=False, wanted=wanted, deadline=deadline)
+        return row._replace(
+            status=status, owner=None, turn=row.turn + 1, is_due=False, wanted="", is_to_pause=is_to_pause, deadline=deadline
+        )  # fmt: skip
 
     def free(self, run: int) -> None:
         """Take a run from a dead owner."""
@@ -175,7 +178,7 @@ class Batch:
         elif row.wanted in ("cancel", "fail") or end_in_sight(row.events):
             self._set("deadline", run, row._replace(deadline="spent"))
         else:
-            row = row._replace(status=RUNNING, owner=None, turn=row.turn + 1, wanted="fail", deadline="spent")
+            row = row._replace(status=RUNNING, owner=None, turn=row.turn + 1, wanted="fail", is_to_pause=False, deadline="spent")
             self._set("deadline", run, self._mailed(row, "fail"))
 
     # -- from outside
@@ -224,7 +227,7 @@ class Batch:
         if row.undo and self._rules.cancel_minds_undo:
             if row.wanted in ("cancel", "fail"):
                 return "done" if row.wanted == "cancel" else "failing"
-            row = self._mailed(row, word)._replace(wanted="cancel")
+            row = self._mailed(row, word)._replace(wanted="cancel", is_to_pause=False)
             if row.status == PAUSED and self._rules.cancel_wakes_paused:
                 row = row._replace(status=RUNNING, is_due=True)
             self._set("cancel", run, row)
@@ -237,17 +240,19 @@ class Batch:
     def _pause(self, run: int, row: Row, word: str) -> str:
         if row.is_over or row.status == PAUSED:
             return "over" if row.is_over else "done"
-        if row.wanted and (row.wanted == "pause" or self._rules.pause_minds_cancel):
-            return "done" if row.wanted == "pause" else "ending"
+        if row.is_to_pause:
+            return "done"
+        wanted = row.wanted if self._rules.pause_keeps_cancel else ""
+        row = row._replace(wanted=wanted)
         if row.owner is None:
             self._set("pause", run, _paused(row))
         else:
-            self._set("pause", run, self._mailed(row, f"pause {len(row.mailbox)}")._replace(wanted="pause"))
+            self._set("pause", run, self._mailed(row, f"pause {len(row.mailbox)}")._replace(is_to_pause=True))
         return "done"
 
     def _resume(self, run: int, row: Row, word: str) -> str:
-        if row.wanted == "pause":
-            self._set("resume", run, row._replace(wanted=""))
+        if row.is_to_pause:
+            self._set("resume", run, row._replace(is_to_pause=False))
             return "done"
         if row.status != PAUSED:
             return "not paused"
@@ -284,13 +289,17 @@ class Batch:
         if self._rules.fork_has_no_end:
             copied = tuple(event for event in copied if event not in NOT_COPIED and not event.startswith("undone"))
             copied = tuple(event for event in copied if not event.endswith(" failed"))
-        undo = len(outstanding(self._programs[OTHER], copied)) if self._rules.fork_counts_undo else 0
-        self._set("fork", OTHER, Row(status=RUNNING, is_due=True, is_started=True, events=copied, undo=undo))
+        own_from = len(copied) if self._rules.fork_undoes_its_own else 0
+        row = Row(
+            status=RUNNING, is_due=True, is_started=True, events=copied, shared=len(copied), own_from=own_from,
+            undo=len(outstanding(self._programs[OTHER], copied, own_from)),
+        )  # fmt: skip
+        self._set("fork", OTHER, row)
         return "done"
 
 
 def _paused(row: Row) -> Row:
-    return row._replace(status=PAUSED, is_due=False, wanted="", events=(*row.events, "paused"))
+    return row._replace(status=PAUSED, is_due=False, is_to_pause=False, events=(*row.events, "paused"))
 
 
 def commit(

@@ -30,7 +30,8 @@ class Row(NamedTuple):
     is_due: bool = False
     is_started: bool = False
     wanted: str = ""
-    """``"pause"``, ``"cancel"``, ``"fail"``."""
+    """``"cancel"`` or ``"fail"``: how it is to end once it is undone."""
+    is_to_pause: bool = False
     undo: int = 0
     """How many completed steps have a compensation that is not recorded."""
     deadline: str = ""
@@ -40,6 +41,10 @@ class Row(NamedTuple):
     is_hook_late: bool = False
     is_awaited: bool = False
     """Whether the first run is to be told of this one's end."""
+    shared: int = 0
+    """How many of its events a fork has from another run."""
+    own_from: int = 0
+    """Where the events begin that this run undoes."""
     events: tuple[str, ...] = ()
     mailbox: tuple[str, ...] = ()
 
@@ -66,6 +71,7 @@ class Held(NamedTuple):
     history: tuple[str, ...]
     mailbox: tuple[str, ...]
     consumed: int
+    own_from: int
     is_late: bool
     """Whether its deadline has passed, by the clock of whoever holds it."""
 
