@@ -102,3 +102,12 @@ async def test_who_may_only_read_does_not_learn_the_tokens(engine: Engine, live:
     async with asking(live, None) as nobody:
         await nobody("GET", f"{RUNS}/r/hooks", status=401)
     assert hook["token"] not in str(await http("GET", f"{RUNS}/r/events", status=200))
+
+
+async def test_one_idempotency_key_may_answer_two_hooks_of_a_run(http: Http, hook: dict[str, str]):
+    other = await http("POST", HOOKS, {"runId": "r", "name": "n", "action": "approve", "key": "2"}, status=201)
+    key = {"Idempotency-Key": "mine"}
+    for each in (hook, other):
+        await http("POST", f"{HOOKS}/{each['token']}", {"approved": True}, status=200, headers=key)
+        again = await http("POST", f"{HOOKS}/{each['token']}", {"approved": True}, status=200, headers=key)
+        assert again["state"] == "executed"

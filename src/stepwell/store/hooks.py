@@ -43,9 +43,10 @@ def answer(page: Page, request: AnswerHook) -> Hooked:
     hook = known._replace(answer_id=request.answer_id, answer=request.payload, answered_at=request.at_ms)
     page.hooks[request.run_id, request.hook_id] = hook
     page.changed_hooks.append(hook)
+    # A hook has one answer, so its own id tells the message from all others; callers may use one answer id for several hooks.
     put(
         page, Put(
-            run_id=run.run_id, kind="hook", name=request.hook_id, message_id=request.answer_id, payload=request.payload,
+            run_id=run.run_id, kind="hook", name=request.hook_id, message_id=request.hook_id, payload=request.payload,
             at_ms=request.at_ms,
         ),
     )  # fmt: skip
