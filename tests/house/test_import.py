@@ -52,3 +52,9 @@ def test_without_its_extra_the_command_line_says_what_to_install():
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ran.returncode == 1
     assert ran.stderr.strip() == "stepwell: the command line needs cyclopts, which is not there. Try: pip install 'stepwell[cli]'"
+
+
+def test_the_command_line_loads_the_server_only_where_it_is_needed():
+    code = "import sys; import stepwell.cli.app; print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    assert loaded & {"aiohttp", "asyncpg", "prometheus_client", "structlog", "uvicorn", "watchfiles"} == set()

@@ -80,6 +80,8 @@ async def test_a_key_of_some_workflows_touches_no_run_of_others(live: Live, http
         await limited("GET", f"{RUNS}?workflowName=pay", status=403)
         await limited("GET", f"{RUNS}?workflowName=mail-send", status=200)
         assert (await limited("GET", f"{RUNS}/mine/children", status=200))["items"] == []
+        await limited("GET", "/api/workflows/stats", status=403)
+        await limited("GET", "/metrics", status=403)
     assert (await http("GET", f"{RUNS}/other", status=200))["status"] == "pending"
 
 

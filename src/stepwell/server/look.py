@@ -2,7 +2,9 @@
 
 import asyncio
 
-from stepwell.errors import StepwellError
+from msgspec import structs
+
+from stepwell.errors import PermissionDeniedError, StepwellError
 from stepwell.server.answers import Answer, answer
 from stepwell.server.bodies import Definition, Health, NoQuery, Problems
 from stepwell.server.requests import Request
@@ -11,6 +13,7 @@ from stepwell.server.requests import Request
 async def stats(request: Request) -> Answer:
     """Count."""
     request.query(NoQuery)
+    _must_see_all(request)
     return answer(await request.world.engine.stats())
 
 
@@ -20,10 +23,20 @@ async def check(request: Request) -> Answer:
     return answer(Problems(problems=await request.world.engine.check()))
 
 
+def _must_see_all(request: Request) -> None:
+    if request.identity.workflows:
+        raise PermissionDeniedError("this is about all workflows, and this key was made for some")
+
+
 async def workers(request: Request) -> Answer:
     """List the live nodes that execute runs, and what they know."""
     request.query(NoQuery)
-    return answer({"items": await request.world.engine.workers(), "nextCursor": None})
+    sees = request.identity.sees
+    shown = [
+        structs.replace(worker, workflows=[each for each in worker.workflows if sees(each[0])])
+        for worker in await request.world.engine.workers()
+    ]
+    return answer({"items": [worker for worker in shown if worker.workflows], "nextCursor": None})
 
 
 async def definitions(request: Request) -> Answer:
@@ -66,5 +79,6 @@ async def page(request: Request) -> Answer:
 async def metrics(request: Request) -> Answer:
     """Show what was counted."""
     request.query(NoQuery)
+    _must_see_all(request)
     world = request.world
     return world.metrics.answer(await world.engine.stats(), world.waits)
