@@ -8,8 +8,12 @@ import re
 import sys
 from typing import Any, Final, TextIO
 
+import msgspec
 import structlog
 
+from stepwell.durations import from_ms
+
+ACCESS: Final = "stepwell.access"
 _HIDDEN: Final = "[redacted]"
 _SECRETS: Final = (
     (re.compile(r"swk_([a-z0-9]{8})_[A-Za-z0-9_-]+"), rf"swk_\1_{_HIDDEN}"),
@@ -20,14 +24,18 @@ _SECRETS: Final = (
     (re.compile(r"([a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s/]+(@)"), rf"\1{_HIDDEN}\2"),
     (re.compile(r"(?i)(password['\"]?\s*[:=]\s*['\"]?)[^\s'\"&]+"), rf"\1{_HIDDEN}"),
 )
+_SUSPICIOUS: Final = ("swk_", "swh.", "hooks/", "authorization", "bearer", "://", "password")
+"""Where none of this occurs, nothing is to be hidden: most lines cost no more than this one look."""
 _CONTROLS: Final = {code: f"\\x{code:02x}" for code in (*range(10), *range(11, 32), *range(127, 160))}
 
 
 def redacted(text: str) -> str:
     """Return a text without what is secret in it, and without what a terminal would obey."""
-    for pattern, instead in _SECRETS:
-        text = pattern.sub(instead, text)
-    return text.translate(_CONTROLS)
+    lowered = text.lower()
+    if any(word in lowered for word in _SUSPICIOUS):
+        for pattern, instead in _SECRETS:
+            text = pattern.sub(instead, text)
+    return text if text.isprintable() else text.translate(_CONTROLS)
 
 
 def configure(form: str, stream: TextIO | None = None, level: int = logging.INFO) -> None:
@@ -64,8 +72,19 @@ class Formatter(structlog.stdlib.ProcessorFormatter):
             last.append(structlog.dev.ConsoleRenderer(colors=False, sort_keys=False))
         else:
             last += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        self._is_human = is_human
         super().__init__(foreign_pre_chain=shared, processors=last)
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
+        if record.name == ACCESS and not self._is_human:
+            return redacted(_access_line(record))
         return redacted(super().format(record))
+
+
+def _access_line(record: logging.LogRecord) -> str:
+    """Return the line of a request as structlog would write it. There is one for each request: this way costs a third."""
+    told = {name: getattr(record, name) for name in ("status", "ms", "request_id", "key_id", "address")}
+    at = from_ms(int(record.created * 1000)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    line = {"event": record.getMessage(), "level": "info", "logger": record.name, **told, "timestamp": at}
+    return msgspec.json.encode(line).decode()
