@@ -387,6 +387,14 @@ async def test_a_fork_that_is_asked_for_twice_under_one_id_is_made_once(client: 
         with pytest.raises(ConflictError, match="taken"):
             await client.workflow.fork(source.run_id, 2, run_id="fork")
         with pytest.raises(ConflictError, match="taken"):
+            await client.workflow.fork(source.run_id, 3, input="y", run_id="fork")
+        # Equality of input is equality of JSON.
+        same = [
+            await client.workflow.fork(source.run_id, 3, input=value, run_id="json")
+            for value in ({"a": 1, "b": 2}, {"b": 2, "a": 1})
+        ]
+        assert [fork.created for fork in same] == [True, False]
+        with pytest.raises(ConflictError, match="taken"):
             await client.workflow.fork(source.run_id, run_id=source.run_id)
         await client.workflow.wait("fork", WITHIN_S)
 

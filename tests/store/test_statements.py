@@ -30,6 +30,7 @@ _ASKED = {
     "common/describe": ("{}", "node"),
     "common/batch_state": ("node",),
     "common/owned": ("node",),
+    "common/copy_events": ("run-2", "run-1", 0, 9),
     "common/last_step": ("run-1",),
     "sqlite/poll": (_KNOWN, 5, 5, "node", "boot", 5),
     "sqlite/dead_owners": (),

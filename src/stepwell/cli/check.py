@@ -75,7 +75,7 @@ async def check(module: str, /, *, run: str | None = None, in_flight: Flag = Fal
     else:
         for group in found_groups:
             _print(group)
-        say(f"{count} run{'s' if count != 1 else ''} replayed, {unfit} of them not without something to look at")
+        say(f"{count} run{'s' if count != 1 else ''} replayed; {unfit or 'none'} to look at")
     return Exit.FAILED if unfit else Exit.OK
 
 

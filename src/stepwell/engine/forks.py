@@ -62,7 +62,8 @@ def _new_run(row: RunRow, shared: Share, request: ForkRequest, now_ms: int) -> N
     created = read_created(shared.rewritten[0].payload)
     version = row.version if request.version is None else request.version
     # What tells this fork from any other, and from a run that was triggered under its id.
-    identity = codec.encode([row.run_id, request.from_event, created.input_text, version], field="fork", limit_bytes=2**31)
+    told = [row.run_id, request.from_event, codec.canonical_hash(created.input_text), version]
+    identity = codec.encode(told, field="fork")
     return NewRun(
         run_id=request.run_id, workflow=row.workflow, version=version, input_hash=codec.canonical_hash(identity),
         idempotency_key=None, parent_run_id=None, tags=row.tags, priority=row.priority, at_ms=now_ms, due_ms=now_ms,

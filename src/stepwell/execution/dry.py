@@ -7,7 +7,7 @@ comes to rest where its history ends, as it would on a worker that is slow.
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from typing import Final
+from typing import Any, Final
 
 from stepwell.clock import Alarm
 from stepwell.execution.branch import StepScope
@@ -163,6 +163,10 @@ class DryExecution(Execution):
         if event.type == "sleep_started" and kind_of(event.step_id) == "sleep":
             self.watched.note(event.step_id, self.watched.added)
         super().record(event, is_step_outcome=is_step_outcome)
+
+    async def write(self, *args: Any, **kwargs: Any) -> Any:
+        """Write nothing: what a body would have the store do beside its record waits here, as the body of a step does."""
+        await self.host.until_may_start()
 
     def misfit(self, *, recorded: str, asked: str, line: str) -> None:
         """See ``Execution``."""
