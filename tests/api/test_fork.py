@@ -63,7 +63,7 @@ async def _seq_of(client: AsyncClient, run_id: str, event_type: str, count: int 
 @workflow("forked-order")
 async def order(ctx: Context, input: Any) -> Any:
     first = await _step("first")(input)
-    drawn = [ctx.now().isoformat(), ctx.random().random(), str(ctx.uuid4())]
+    drawn = [ctx.started_at.isoformat(), ctx.now().isoformat(), ctx.random().random(), str(ctx.uuid4())]
     second = await _step("second")(first)
     return [first, second, drawn, ctx.run_id, ctx.parent_run_id, ctx.attempt]
 
@@ -702,6 +702,25 @@ async def test_a_fork_waits_for_a_run_that_is_not_its_child_as_the_source_does(c
         await waits_for(client, fork.run_id, "child")
         await client.workflow.send_signal(other.run_id, "go", 0)
         assert await _end(client, fork) == await client.workflow.result(source.run_id, WITHIN_S) == "waits 0"
+
+
+@workflow("forked-emits")
+async def emits(ctx: Context) -> int:
+    await ctx.emit("noted", 1)
+    await ctx.emit("noted", 2)
+    return sum(event.event_type == "noted" for event in await client_here().workflow.get_events(ctx.run_id))
+
+
+async def test_an_event_that_was_emitted_and_not_yet_recorded_to_be_is_emitted_once(client: AsyncClient):
+    _client.append(client)
+    async with client.worker(emits):
+        source = await ran(client, emits)
+        for event in await client.workflow.get_events(source.run_id):
+            if event.seq < source.event_count:
+                fork = await client.workflow.fork(source.run_id, event.seq)
+                assert await _end(client, fork) == source.output == 2
+                noted = await events_of(client, fork.run_id, "noted")
+                assert [each.payload for each in noted] == [1, 2]
 
 
 # -- from within a workflow

@@ -429,3 +429,19 @@ async def test_a_fork_with_another_input_fits_and_its_own_past_is_compared(clien
     assert (await rehearsed(client, fork.run_id, waiting)).findings == []
     assert isinstance((await rehearsed(client, fork.run_id, other)).findings, list)
     assert all(isinstance(finding, Finding) for finding in (await rehearsed(client, run_id, other)).findings)
+
+
+async def test_records_are_written_by_nobody_who_rehearses(client: AsyncClient):
+    async def writes(ctx: Context) -> Any:
+        made = await client.collection("rehearsed").create({"n": 1})
+        await ctx.wait_for_signal("go")
+        return made["n"]
+
+    fresh = await client.workflow.trigger(deployed(writes))
+    found = await rehearsed(client, fresh.run_id, writes)
+    assert found == Rehearsal(run_id=fresh.run_id, findings=[], ended=None)
+    assert await client.collection("rehearsed").count() == 0
+    await client.workflow.cancel(fresh.run_id)
+    run_id = await left_waiting(client, writes)
+    assert (await rehearsed(client, run_id, writes)).findings == []
+    assert await client.collection("rehearsed").count() == 1

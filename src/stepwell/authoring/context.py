@@ -37,7 +37,7 @@ class Context:
         self.workflow_name: str = assignment.workflow
         self.attempt: int = assignment.attempt
         """1, rising with each retry of the run."""
-        self.started_at: datetime = from_ms(assignment.started_at_ms)
+        self.started_at: datetime = from_ms(execution.history.started_ms or assignment.started_at_ms)
         self.tags: Sequence[str] = tuple(assignment.tags)
 
     @property

@@ -5,7 +5,7 @@ parent, a hook that was not answered answers another run. So it gets hooks of it
 copies the names of the old ones are replaced by those of the new.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from datetime import datetime
 from typing import Any, Final, NamedTuple, cast
 
@@ -19,6 +19,7 @@ from stepwell.execution.tokens import BODY_HOOK, TokenParts, parse_token
 from stepwell.model import OVER
 from stepwell.progress import StoredEvent
 from stepwell.store.base import HookRow, Share
+from stepwell.store.drafts import EVENT_ID_PREFIX
 
 ENDINGS: Final = frozenset({"run_completed", "run_failed", "run_cancelled"})
 _UNDOING: Final = ("cancel_", "compensation_")
@@ -118,8 +119,9 @@ def share(
         if (hook := hooks.get(hook_id)) is not None
     }
     rewritten = [events[0]._replace(payload=forked_payload(events[0].payload, fork.input))]
+    done = {event.step_id for event in history.outcomes()}
     for event in events[1:]:
-        renamed = _renamed(event, names, tokens, fork)
+        renamed = _renamed(_emitted(event, done, fork), names, tokens, fork)
         if renamed != event:
             rewritten.append(renamed)
     anew = dict.fromkeys([*voided, *(child.step_id for child in children)])
@@ -218,6 +220,17 @@ def _renamed(event: StoredEvent, names: Mapping[str, str], tokens: Mapping[str, 
             if event.name == "workflow.create_hook":
                 payload = _of_run(payload, fork.run_id)
     return event._replace(step_id=step_id, name=name, payload=payload)
+
+
+def _emitted(event: StoredEvent, done: Set[str], fork: Fork) -> StoredEvent:
+    """Return a user's event under the id that the fork will give it, if the body was about to record that it was emitted."""
+    prefix = f"{EVENT_ID_PREFIX}{fork.source_run_id}/"
+    if not event.step_id.startswith(prefix):
+        return event
+    step_id, _, call = event.step_id.removeprefix(prefix).rpartition("/")
+    if step_id in done or not call.isdecimal():
+        return event
+    return event._replace(step_id=EVENT_ID_PREFIX + call_key(fork.run_id, step_id, int(call)))
 
 
 def _of_run(payload: str, run_id: str) -> str:

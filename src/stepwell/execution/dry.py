@@ -164,9 +164,9 @@ class DryExecution(Execution):
             self.watched.note(event.step_id, self.watched.added)
         super().record(event, is_step_outcome=is_step_outcome)
 
-    async def write(self, *args: Any, **kwargs: Any) -> Any:
+    def write(self, *args: Any, **kwargs: Any) -> "asyncio.Future[Any]":
         """Write nothing: what a body would have the store do beside its record waits here, as the body of a step does."""
-        await self.host.until_may_start()
+        return asyncio.ensure_future(self.host.until_may_start())
 
     def misfit(self, *, recorded: str, asked: str, line: str) -> None:
         """See ``Execution``."""
