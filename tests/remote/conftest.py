@@ -10,7 +10,7 @@ from tests.background import Background, served_aside
 from tests.clients import file_url, may_block_the_loop
 from tests.proxy import Proxy
 
-__all__ = ["client", "direct", "file_url", "may_block_the_loop", "proxied", "proxy", "server", "settings"]
+__all__ = ["client", "direct", "file_url", "limits", "may_block_the_loop", "proxied", "proxy", "server", "settings"]
 
 
 @pytest.fixture
@@ -20,9 +20,15 @@ def settings() -> Settings:
 
 
 @pytest.fixture
-def server(file_url: str, settings: Settings) -> Iterator[Background]:
-    """A server over a file, which soon gives up a worker that says nothing."""
-    with served_aside(file_url, settings, worker_silence_ms=800) as server:
+def limits() -> dict[str, int]:
+    """What the server is set to: it soon gives up a worker that says nothing. A parametrisation replaces it."""
+    return {"worker_silence_ms": 800}
+
+
+@pytest.fixture
+def server(file_url: str, settings: Settings, limits: dict[str, int]) -> Iterator[Background]:
+    """A server over a file."""
+    with served_aside(file_url, settings, **limits) as server:
         yield server
 
 

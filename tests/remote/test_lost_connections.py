@@ -21,6 +21,10 @@ gates: dict[str, asyncio.Event] = {}
 """By run id: the body ``gated`` waits for it."""
 
 
+PATIENT = {"worker_lease_ms": 10_000, "worker_silence_ms": 60_000}
+"""A server that waits for a worker however slow the machine is."""
+
+
 @pytest.fixture(autouse=True)
 def _fresh() -> None:
     begun.clear()
@@ -90,6 +94,7 @@ async def test_runs_go_on_over_connections_that_are_cut_again_and_again(client: 
         assert (await types_of(direct, run.run_id)).count("step_completed") == 10
 
 
+@pytest.mark.parametrize("limits", [PATIENT])
 async def test_a_result_whose_answer_was_lost_is_sent_again_and_answered_as_committed(
     client: AsyncClient, direct: AsyncClient, proxy: Proxy
 ):  # fmt: skip
@@ -114,6 +119,7 @@ async def test_messages_that_were_lost_on_the_way_are_delivered_again(client: As
     assert proxy.cuts > 0
 
 
+@pytest.mark.parametrize("limits", [PATIENT])
 async def test_a_run_whose_assignment_was_lost_is_assigned_again(client: AsyncClient, direct: AsyncClient, proxy: Proxy):
     async with client.worker(ten):
         proxy.cut_before("down", b'"type":"assign"')
