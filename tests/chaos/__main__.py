@@ -46,7 +46,7 @@ class Form(NamedTuple):
 
 EVIDENCE: Final = Path(gettempdir()) / "stepwell-chaos"
 """Where all that was seen is kept if a promise was broken."""
-HANGS_S: Final = {True: 300, False: 4 * 3600}
+HANGS_S: Final = {True: 900, False: 4 * 3600}
 """A proof that takes longer hangs: it shows where, and ends the process. By whether it is the short form."""
 
 SHORT_STORM: Final = Scale(workers=3, members=2, errands=32, seconds=8, each=1)
