@@ -65,6 +65,10 @@ chaos-short: $(READY) ## the same for a minute
 examine-api: $(READY) ## schemathesis over the API, at length
 	@$(PYTHON_HERE) -m tests.server.examine
 
+.PHONY: fuzz
+fuzz: $(READY) ## a million made-up filters for the parser (FUZZ=10000 for fewer)
+	@$(PYTHON_HERE) -m tests.fuzz $(FUZZ)
+
 .PHONY: ci
 ci: setup ## what CI runs: check, test, and the short forms of bench and chaos
 	@$(MAKE) --no-print-directory check

@@ -6,46 +6,53 @@ import os
 from stepwell import AsyncClient, step, workflow
 
 client = AsyncClient(os.environ.get("STEPWELL_URL", "memory://"))
-batches = {"batch-1": {"status": "pending"}}
-batch_items = {
-    f"item-{number}": {"id": f"item-{number}", "batchId": "batch-1", "status": "pending", "value": number} for number in range(6)
-}
-
-
-async def get_batch(batch_id):
-    return [item for item in batch_items.values() if item["batchId"] == batch_id and item["status"] == "pending"]
 
 
 async def process_item(item):
-    result = {"success": item["value"] != 3}
-    batch_items[item["id"]].update(status="completed", result=result)
-    return result
-
-
-async def aggregate(results):
-    succeeded = sum(result["success"] for result in results)
-    return {"total": len(results), "succeeded": succeeded, "failed": len(results) - succeeded}
-
-
-async def update_batch(batch_id, summary):
-    batches[batch_id].update(status="completed", summary=summary)
+    return {"success": item["value"] != 3}
 
 
 @workflow("batch-process")
 async def batch_process(ctx, input):
     batch_id = input[0]["batchId"]
-    items = await step("get-batch", get_batch)(batch_id)
-    results = await asyncio.gather(*(step(f"process-{item['id']}", process_item)(item) for item in items))
-    summary = await step("aggregate", aggregate)(results)
-    await step("update-batch", update_batch)(batch_id, summary)
+
+    # Step 1: Get batch items
+    batch_items = client.collection("batch_items")
+    pending = batch_items.filter("batchId = {:batch} && status = 'pending'", batch=batch_id)
+    items = await step("get-batch", lambda: batch_items.get_list(1, 1000, filter=pending))()
+
+    # Step 2: Process in parallel
+    async def process(item):
+        result = await process_item(item)
+        await client.collection("batch_items").update(item["id"], {"status": "completed", "result": result})
+        return result
+
+    results = await asyncio.gather(*(step(f"process-{item['id']}", process)(item) for item in items.items))
+
+    # Step 3: Aggregate results
+    def aggregate():
+        succeeded = sum(result["success"] for result in results)
+        return {"total": len(items.items), "succeeded": succeeded, "failed": len(results) - succeeded}
+
+    summary = await step("aggregate", aggregate)()
+
+    # Step 4: Update batch
+    await step(
+        "update-batch", lambda: client.collection("batches").update(batch_id, {"status": "completed", "summary": summary})
+    )()
+
     return summary
 
 
 async def main():
     async with client, client.worker(batch_process):
+        await client.collection("batches").upsert({"id": "batch-1", "status": "pending"})
+        await client.collection("batch_items").upsert_many(
+            [{"id": f"item-{n}", "batchId": "batch-1", "status": "pending", "value": n} for n in range(6)]
+        )
         run = await client.workflow.trigger("batch-process", [{"batchId": "batch-1"}])
         print(await client.workflow.result(run))
-        print(batches["batch-1"]["status"])
+        print((await client.collection("batches").get_one("batch-1"))["status"])
 
 
 if __name__ == "__main__":

@@ -6,11 +6,10 @@ import os
 from stepwell import AsyncClient, WorkflowWorker, step, workflow
 
 client = AsyncClient(os.environ.get("STEPWELL_URL", "memory://"))
-users = {"user-123": {"name": "Ada", "email": "ada@example.org"}}
 
 
 async def get_user(user_id):
-    return users[user_id]
+    return await client.collection("_users").get_one(user_id)
 
 
 def generate_welcome_email(user):
@@ -32,6 +31,7 @@ async def send_welcome_email(ctx, input):
 
 async def main():
     async with client, WorkflowWorker(client) as worker:
+        await client.collection("_users").upsert({"id": "user-123", "name": "Ada", "email": "ada@example.org"})
         await worker.start("send-welcome-email")
         run = await client.workflow.trigger("send-welcome-email", [{"userId": "user-123"}])
         print(await client.workflow.result(run.run_id))

@@ -95,8 +95,8 @@ PRINTED = {
         it shares 3 events with the first: True
     """,
     "generate_report": """
-        report-weekly is at https://reports.example.org/weekly
-        {'reportId': 'report-weekly', 'total': 500}
+        report weekly is at https://reports.example.org/weekly
+        weekly
     """,
     "idempotency": """
         the same run: True; made by the second trigger: False
@@ -161,7 +161,7 @@ def test_an_example_prints_what_it_should(name: str, url: str | None, tmp_path: 
     assert (tmp_path / "runs.db").exists() == (url is not None)
 
 
-def _load(name: str) -> Any:
+def module_of(name: str) -> Any:
     """Return an example, loaded anew, with a client of its own."""
     spec = importlib.util.spec_from_file_location(f"examples.{name}", EXAMPLES / f"{name}.py")
     assert spec is not None
@@ -173,17 +173,17 @@ def _load(name: str) -> Any:
 
 @pytest.fixture
 def approval() -> Any:
-    return _load("approval")
+    return module_of("approval")
 
 
 @pytest.fixture
 def circuit_breaker() -> Any:
-    return _load("circuit_breaker")
+    return module_of("circuit_breaker")
 
 
 @pytest.fixture
 def order_processing() -> Any:
-    return _load("order_processing")
+    return module_of("order_processing")
 
 
 async def test_an_approval_that_comes_before_the_run_asks_for_it_is_kept(approval: Any):

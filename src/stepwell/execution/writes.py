@@ -41,7 +41,7 @@ async def write_records(branch: Here, name: str, args: tuple[Any, ...], request:
     tail = f',"fingerprint":"{fingerprint}"'
     if record is None and execution.history.is_ahead(branch.path):
         tail += ',"inserted":true'
-    if not execution.has_room():
+    if not (execution.host.may_start() and execution.has_room()):
         await execution.until_body_may_start()
     if execution.closed or branch.is_closed:
         return await gone(branch)

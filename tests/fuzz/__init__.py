@@ -1,0 +1,1 @@
+"""Programs that feed what nobody would write to what must take it."""
