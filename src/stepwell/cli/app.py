@@ -23,6 +23,7 @@ from stepwell.cli.exits import Exit, UsageError, exit_code, explain
 from stepwell.cli.hook import hook
 from stepwell.cli.keys import keys
 from stepwell.cli.output import notes, plain, say
+from stepwell.cli.records import records
 from stepwell.cli.run import run
 from stepwell.cli.runs import runs
 from stepwell.cli.serve import serve
@@ -43,7 +44,7 @@ _STEP_THREADS = "stepwell-step"
 _THREAD_ENDS_S = 1.0
 _ABOUT = "Durable workflows: they survive the processes that run them."
 app = App(name="stepwell", help=_ABOUT, version=_version, help_format="plaintext")
-for command in (run, trigger, runs, signal, hook, worker, serve, dev, keys, doctor, check, db, demo):
+for command in (run, trigger, runs, records, signal, hook, worker, serve, dev, keys, doctor, check, db, demo):
     app.command(command)
 app.register_install_completion_command()  # pyright: ignore[reportUnknownMemberType] - its keywords are not typed there
 _YOUNG_OBJECTS: Final = 50_000
