@@ -54,11 +54,11 @@ bench-short: $(READY) ## the same on small numbers
 	@$(PYTHON_HERE) -m bench --short
 
 .PHONY: chaos
-chaos: $(READY) ## kill, freeze and pull the plug, at length
+chaos: $(READY) ## kill, freeze, cut, partition, fail over, pull the plug; the history checker over it
 	@$(PYTHON_HERE) -m tests.chaos
 
 .PHONY: chaos-short
-chaos-short: $(READY) ## the same for a minute
+chaos-short: $(READY) ## the same for some minutes, without what needs root
 	@$(PYTHON_HERE) -m tests.chaos --short
 
 .PHONY: examine-api

@@ -14,8 +14,9 @@ from typing import Final, NamedTuple
 from hypothesis import HealthCheck, given, seed, settings
 
 from tests.chaos.checked import CheckedStorm, Scale, prove
+from tests.chaos.cluster import Cluster, NotInstalledError
 from tests.chaos.network import Network, NotPermittedError
-from tests.chaos.places import OneFile, OneNetwork, OneServer
+from tests.chaos.places import OneCluster, OneFile, OneNetwork, OneServer
 from tests.chaos.server import Server
 from tests.chaos.storm import Storm
 from tests.crash.lives import PLACES
@@ -91,14 +92,15 @@ def _postgres(form: Form, number: int, folder: Path) -> str:
             await place.close()
 
     with Server() as server:
-        told = asyncio.run(blow())
-        if form is LONG:
-            with on_postgres(f"postgresql://postgres@127.0.0.1:{server.port}/postgres") as fresh:
-                for name, shape in SHAPES.items():
-                    for place in PLACES:
-                        sweep(shape, place, EVICTED if name in WAITING else KEPT, fresh)
-            told += f"\n    died at every commit of {len(SHAPES)} shapes"
-        return told
+        return asyncio.run(blow())
+
+
+def _sweep(form: Form, number: int, folder: Path) -> str:
+    with Server() as server, on_postgres(f"postgresql://postgres@127.0.0.1:{server.port}/postgres") as fresh:
+        for name, shape in SHAPES.items():
+            for place in PLACES:
+                sweep(shape, place, EVICTED if name in WAITING else KEPT, fresh)
+    return f"died at every commit of {len(SHAPES)} shapes on PostgreSQL"
 
 
 def _partition(form: Form, number: int, folder: Path) -> str:
@@ -113,6 +115,16 @@ def _partition(form: Form, number: int, folder: Path) -> str:
 
 def _on(network: Network) -> Server:
     return Server(enter=network.enter("store"), listen=network.address("store"))
+
+
+def _failover(form: Form, number: int, folder: Path) -> str:
+    try:
+        with Cluster() as cluster:
+            scale = form.checked._replace(seconds=30, each=5)
+            storm = CheckedStorm(folder, OneCluster(cluster), random.Random(number), scale)
+            return asyncio.run(prove(storm, EVIDENCE / f"failover-{number}"))
+    except NotInstalledError as error:
+        return f"NOT TESTED: {error}"
 
 
 def _laws(form: Form, number: int, folder: Path) -> str:
@@ -145,16 +157,15 @@ def _power(form: Form, number: int, folder: Path) -> str:
 
 
 PROOFS: Final[dict[str, Callable[[Form, int, Path], str]]] = {
-    "kill": _kill, "storm": _storm, "checker": _checker, "postgres": _postgres, "partition": _partition, "laws": _laws,
-    "machine": _machine, "power": _power,
+    "kill": _kill, "storm": _storm, "checker": _checker, "postgres": _postgres, "sweep": _sweep, "partition": _partition,
+    "failover": _failover, "laws": _laws, "machine": _machine, "power": _power,
 }  # fmt: skip
-
-SHORT_ONES: Final = [name for name in PROOFS if name != "partition"]
+SHORT_ONES: Final = [name for name in PROOFS if name not in {"sweep", "partition", "failover"}]
 """What the short form does where nothing is named."""
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="for a minute")
+    parser.add_argument("--short", action="store_true", help="for some minutes")
     parser.add_argument("--seed", type=int, default=random.randrange(10_000), help="what chance brings (drawn)")
     parser.add_argument("proofs", nargs="*", choices=[[], *PROOFS], help="which (all)")
     told = parser.parse_args()

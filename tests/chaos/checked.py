@@ -9,6 +9,7 @@ import random
 import shutil
 import sys
 import time
+from asyncio import FIRST_COMPLETED
 from asyncio.subprocess import Process
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine
@@ -23,10 +24,12 @@ from stepwell import AsyncClient
 from stepwell.model import OVER
 from tests.checker.check import check_all, not_tested, wrong_in
 from tests.checker.gaps import went_on_elsewhere
-from tests.checker.records import Facts, History, Trouble, boot_ns, read_calls, read_effects
+from tests.checker.records import Call, Facts, History, Trouble, boot_ns, read_calls, read_effects
 from tests.crash.workers import Worker
 
 LEASE_MS: Final = 1_000
+OUTAGE_S: Final = 30
+"""How long at most nobody may be served when a primary is lost."""
 PATIENCE_S: Final = 120
 """How long runs may take once nobody is disturbed any more. What is not over then is stuck."""
 _ROOT: Final = Path(stepwell.__file__).parents[2]
@@ -80,6 +83,8 @@ class CheckedStorm:
         self.done: Counter[str] = Counter()
         """What was done to processes, and how often."""
         self.troubles: list[Trouble] = []
+        self.outages_s: list[float] = []
+        """How long nobody was served, each time."""
         self.pids: dict[str, int] = {}
         """Who is who now."""
         self.dice = dice
@@ -141,7 +146,7 @@ class CheckedStorm:
             self._counters.update(msgspec.json.decode(file.read_bytes(), type=dict[str, int]))
         (self._folder / "histories.jsonl").write_bytes(msgspec.json.Encoder().encode_lines(histories.values()))
         return Facts(
-            calls=read_calls((self._folder / "calls").iterdir()), effects=read_effects(self._folder / "effects.jsonl"),
+            calls=self._calls(), effects=read_effects(self._folder / "effects.jsonl"),
             histories=histories, troubles=self.troubles, wrong_in_store=await client.check_store(), counters=self._counters,
         )  # fmt: skip
 
@@ -164,6 +169,22 @@ class CheckedStorm:
         until = time.monotonic() + self.dice.random() * most_s
         while time.monotonic() < until and not self.is_over:
             await asyncio.sleep(0.02)
+
+    async def until_somebody_is_served(self, within_s: float = 600) -> float:
+        """Return when a call was acknowledged that began after now, or the storm is over: after how many seconds.
+
+        Raises:
+            AssertionError: It took longer than ``within_s``.
+        """
+        began = boot_ns()
+        while not self.is_over and not any(call.is_ok and call.began_ns > began for call in self._calls()):
+            took_s = (boot_ns() - began) / 1e9
+            assert took_s <= within_s, f"nobody was served for {took_s:.0f} s"
+            await asyncio.sleep(0.2)
+        return (boot_ns() - began) / 1e9
+
+    def _calls(self) -> list[Call]:
+        return read_calls((self._folder / "calls").iterdir())
 
     @asynccontextmanager
     async def trouble(self, what: Literal["frozen", "cut_off"], pid: int, name: str) -> AsyncIterator[None]:
@@ -219,7 +240,8 @@ class CheckedStorm:
             try:
                 while process.returncode is None:
                     ended = asyncio.create_task(process.wait())
-                    await asyncio.wait({ended, asyncio.create_task(self.moment(6))}, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait({ended, asyncio.create_task(self._has_begun(process.pid))}, return_when=FIRST_COMPLETED)
+                    await asyncio.wait({ended, asyncio.create_task(self.moment(6))}, return_when=FIRST_COMPLETED)
                     if process.returncode is None and not self.is_over:
                         process.kill()
                         await ended
@@ -234,6 +256,11 @@ class CheckedStorm:
                 self._lists[member] += 1
             else:
                 assert process.returncode == -9, f"a customer ended with {process.returncode}"
+
+    async def _has_begun(self, pid: int) -> None:
+        """Return when a customer has asked for something, or the storm is over."""
+        while not self.is_over and not any((self._folder / "calls").glob(f"{pid}-*.jsonl")):
+            await asyncio.sleep(0.05)
 
     async def _start_customer(self, member: int) -> Process:
         settings = {f"STEPWELL_{name.upper()}": str(value) for name, value in _SETTINGS.items()}
@@ -292,6 +319,8 @@ def judge(storm: CheckedStorm, facts: Facts, evidence: Path) -> str:
             f"after {len(took)} losses of a worker its runs went on elsewhere: half of them within {took[len(took) // 2]} ms, "
             f"all within {took[-1]} ms (the lease: {LEASE_MS} ms)"
         )
+    if storm.outages_s:
+        lines.append(f"nobody was served for at most {max(storm.outages_s):.1f} s, {len(storm.outages_s)} times")
     excused = {name: verdict.excused for name, verdict in verdicts.items() if verdict.excused}
     if excused:
         lines.append(f"excused, as the promise says: {excused}")

@@ -5,7 +5,8 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Final
 
-from tests.chaos.checked import LEASE_MS, CheckedStorm
+from tests.chaos.checked import LEASE_MS, OUTAGE_S, CheckedStorm
+from tests.chaos.cluster import Cluster
 from tests.chaos.network import Direction, Network
 from tests.chaos.server import Server
 from tests.crash.workers import Worker
@@ -162,3 +163,40 @@ class OneNetwork:
                 await asyncio.to_thread(self._network.cut, who, *self._CUTS[ill])
                 await storm.moment(4 * LEASE_MS / 1000)
             await asyncio.to_thread(self._network.heal, who)
+
+
+class OneCluster:
+    """Two PostgreSQL of which the primary is killed, and the other succeeds it."""
+
+    rare = ("fenced", "reaped.nodes", "reaped.runs", "commit.outcome_unknown", "store.renewal_failed")
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    async def url(self, who: str) -> str:
+        return self._cluster.url
+
+    def enter(self, who: str) -> tuple[str, ...]:
+        return ()
+
+    async def freeze(self, worker: Worker) -> None:
+        worker.freeze_anywhere()
+
+    def tormentors(self, storm: CheckedStorm) -> list[Torment]:
+        return [self._kills(storm)]
+
+    def ills(self) -> tuple[str, ...]:
+        return ("killed primary",)
+
+    async def _kills(self, storm: CheckedStorm) -> None:
+        while not storm.is_over:
+            await storm.until_somebody_is_served()
+            await storm.moment(4)
+            primary = await asyncio.to_thread(self._cluster.primary)
+            async with storm.trouble("cut_off", 0, "killed primary"):
+                await asyncio.to_thread(self._cluster.kill, primary)
+                try:
+                    storm.outages_s.append(await storm.until_somebody_is_served(OUTAGE_S))
+                except AssertionError as error:
+                    raise AssertionError(f"{error}\n{self._cluster.last_words()}") from error
+            await asyncio.to_thread(self._cluster.start, primary)

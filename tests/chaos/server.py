@@ -1,5 +1,6 @@
 """A PostgreSQL of its own, which syncs what it says it has, to be killed and started again. All calls block."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -60,7 +61,7 @@ class Server:
     def kill(self) -> None:
         """End all its processes at once, wherever they are."""
         if self._server is not None:
-            os.killpg(self._server.pid, signal.SIGKILL)
+            kill_tree(self._server.pid)
             self._server.wait()
             self._server = None
 
@@ -80,3 +81,22 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def kill_tree(pid: int) -> None:
+    """Send SIGKILL to a process, and to all that it has started: each of them is in a session of its own."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGSTOP)  # so that it starts no more
+        for child in _children(pid):
+            kill_tree(child)
+        os.kill(pid, signal.SIGKILL)
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            number, _, rest = stat.read_text("utf-8", errors="replace").partition(" (")
+            if int(rest.rpartition(")")[2].split()[1]) == pid:
+                found.append(int(number))
+    return found
