@@ -99,7 +99,9 @@ def test_every_command_is_listed_with_its_options():
     for name, function in commands.items():
         parameters = inspect.signature(function).parameters.values()
         options = {
-            f"--{each.name}".replace("_", "-") for each in parameters if each.kind is each.KEYWORD_ONLY and each.name not in ours
+            f"--{each.name.rstrip('_')}".replace("_", "-")
+            for each in parameters
+            if each.kind is each.KEYWORD_ONLY and each.name not in ours
         }
         assert options == set(re.findall(r"--[a-z-]+", rows[name][0])), name
         assert ("only" in inspect.signature(function).parameters) == ("the filter" in rows[name][0]), name

@@ -39,3 +39,17 @@ def test_a_run_goes_through_the_commands_on_postgresql_and_no_password_is_shown(
     assert (checked.code, checked.out) == (0, "the store is sound\n")
     for done in (migrated, triggered, ran, checked):
         assert "swordfish" not in done.out + done.err
+
+
+def test_a_store_is_moved_from_a_file_and_its_runs_go_on(shell: Shell, postgres_url: str):
+    assert shell.run("trigger", "add", "--input", "[1, 2]", "--id", "moved", "--store", "sqlite:///app.db").code == 0
+    told = shell.run("db", "move", "--from", "sqlite:///app.db", "--to", postgres_url)
+    assert told.code == 0, told.err
+    assert [line.split()[:2] for line in told.out.splitlines() if line.startswith("runs ")] == [["runs", "1"]]
+    again = shell.run("db", "move", "--from", "sqlite:///app.db", "--to", postgres_url)
+    assert again.code != 0
+    assert "not empty" in again.err
+    with shell.start("worker", "shop", "--store", postgres_url) as worker:
+        assert shell.run("runs", "tail", "moved", "--store", postgres_url).code == 0
+        worker.send(signal.SIGTERM)
+        assert worker.done().code == 0

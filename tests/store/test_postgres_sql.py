@@ -90,7 +90,10 @@ def _wrong(text: str) -> list[str]:
 
 
 def _whole(name: str) -> str:
-    return _SPEECH.text(name).replace("{where}", "1 = 1")
+    text = _SPEECH.text(name)
+    for hole, filling in {"where": "1 = 1", "order": "1", "table": "runs", "columns": "run_id"}.items():
+        text = text.replace(f"{{{hole}}}", filling)
+    return text
 
 
 @pytest.mark.parametrize("name", sorted(name for name in _TEXTS if "{rows}" not in _TEXTS[name]))

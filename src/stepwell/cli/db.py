@@ -1,13 +1,17 @@
 """``stepwell db``: the store itself."""
 
-from cyclopts import App
+from typing import Annotated
+
+from cyclopts import App, Parameter
 
 from stepwell.cli.exits import Exit, UsageError
 from stepwell.cli.options import DEFAULT, Common
-from stepwell.cli.output import print_json, print_line, print_value
-from stepwell.connect import connect
+from stepwell.cli.output import print_json, print_line, print_value, say
+from stepwell.clock import Clock
+from stepwell.connect import connect, find_file
 from stepwell.engine.api import KeyBook
 from stepwell.engine.present import rfc3339
+from stepwell.settings import Settings
 
 _AT_ONCE = 1_000
 db = App(name="db", help="Look after the store.")
@@ -61,4 +65,25 @@ async def migrate(*, common: Common = DEFAULT) -> Exit:
         print_json({"ok": True, "runs": sum(stats.runs.values())})
     else:
         print_value("the store is up to date")
+    return Exit.OK
+
+
+@db.command
+def move(*, from_: Annotated[str, Parameter(name="--from")], to: str) -> Exit:
+    """Move everything from a SQLite file to an empty PostgreSQL: runs of all kinds, histories, messages, hooks, keys.
+
+    Stop whatever has the file open before. What was written is read back and compared before it counts; the file stays as it is.
+    """
+    # Here, because PostgreSQL is an extra.
+    from stepwell.store.move import move as move_all
+
+    file = find_file(from_)
+    if file is None or not to.startswith(("postgresql:", "postgres:")):
+        raise UsageError("db move goes from sqlite:///file.db to postgresql://host/database")
+    moved = move_all(file, to, clock=Clock(), settings=Settings.from_environment())
+    for table, rows in moved.rows.items():
+        print_value(f"{table:12} {rows:>10,} rows  {moved.checksums[table]}")
+    key = file.with_name(f"{file.name}.hookkey")
+    if key.exists():
+        say(f"tokens of hooks stay good if all nodes have STEPWELL_HOOK_KEY=file:<a copy of {key}>")
     return Exit.OK

@@ -18,6 +18,7 @@ from stepwell.execution.tokens import PREFIX, TokenParts, unknown_hook
 from stepwell.settings import hook_key_from_environment
 
 _KEY_BYTES: Final = 32
+_FILE: Final = "file:"
 
 
 class HookTokens:
@@ -67,7 +68,9 @@ class HookTokens:
         """
         if self._key is None:
             given = hook_key_from_environment()
-            if given:
+            if given and given.startswith(_FILE):
+                self._key = self._read(Path(given.removeprefix(_FILE)))
+            elif given:
                 self._key = sha256(given.encode()).digest()
             elif self._is_shared:
                 raise UnavailableError("hooks need a key that all nodes share: set STEPWELL_HOOK_KEY to a long secret")
