@@ -7,13 +7,14 @@ import asyncio
 import os
 import random
 import shutil
+import signal
 import sys
 import time
 from asyncio import FIRST_COMPLETED
 from asyncio.subprocess import Process
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
@@ -160,6 +161,12 @@ class CheckedStorm:
         (evidence / "troubles.jsonl").write_bytes(msgspec.json.Encoder().encode_lines(self.troubles))
         return evidence
 
+    def end_workers(self) -> None:
+        """Leave no worker behind that nobody would stop."""
+        for pid in self.pids.values():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
     def _is_enough(self) -> bool:
         ills = ("killed worker", "frozen worker", "stopped worker", "killed customer", *self._place.ills())
         return all(self.done[name] >= self._scale.each for name in ills)
@@ -291,6 +298,7 @@ async def prove(storm: CheckedStorm, evidence: Path) -> str:
         facts = await storm.blow()
     except BaseException:
         storm.keep(evidence)
+        storm.end_workers()
         raise
     return judge(storm, facts, evidence)
 
