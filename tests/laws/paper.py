@@ -150,10 +150,10 @@ class Paper:
         new.run_id, new.parent, new.status, new.attempt = run_id, None, "pending", 1
         new.is_started = new.is_undone = False
         new.ending, new.deadline, new.unread = "", None, []
-        # Attempts that failed before the last are a part of what is shared.
-        new.shape["run_failed"] = run.shape["run_failed"] - (run.status == "failed")
         new.undo = []  # what is shared was done by the other run, and is undone by it
         new.shape = Counter({kind: count for kind, count in run.shape.items() if kind in SHARED})
+        # Attempts that failed before the last are a part of what is shared.
+        new.shape["run_failed"] = run.shape["run_failed"] - (run.status == "failed")
         place, operation = run.place, run.operation()
         if operation in ("late", "hook") and place in new.waited and place not in new.answers:
             new.waited.discard(place)
