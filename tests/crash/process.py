@@ -86,7 +86,8 @@ async def _work(folder: Path, *, is_gated: bool) -> None:
     async with AsyncClient(os.environ.get("STEPWELL_URL") or f"sqlite:///{folder}/store.db") as client:
         worker = WorkflowWorker(client, concurrency=8)
         await worker.start_all()
-        os.write(1, b"ready\n")
+        # Whoever reads it may send SIGTERM at once: said after `run` has put its handlers in place.
+        asyncio.get_running_loop().call_soon(os.write, 1, b"ready\n")
         await worker.run()
     if is_gated:
         opening.cancel()
