@@ -13,7 +13,20 @@ import msgspec
 from bench.harness import LOOP, Figure, Setup, scratch
 from bench.table import show
 
-NAMES = ("throughput", "latency", "starts", "fanout", "long_run", "sleepers", "kill", "imports", "idle", "big_file", "served")
+NAMES = (
+    "throughput",
+    "latency",
+    "starts",
+    "fanout",
+    "long_run",
+    "sleepers",
+    "kill",
+    "imports",
+    "idle",
+    "big_file",
+    "served",
+    "records",
+)
 RESULTS = Path(__file__).parent / "results"
 
 
