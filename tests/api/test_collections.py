@@ -18,14 +18,6 @@ from stepwell import (
 from stepwell.client.collections import AsyncCollection
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, file_url: str) -> str:
-    """Each kind of store in turn."""
-    if request.param == "postgres":
-        return str(request.getfixturevalue("postgres_url"))
-    return "memory://" if request.param == "memory" else file_url
-
-
 @pytest.fixture
 def notes(client: AsyncClient) -> AsyncCollection:
     return client.collection("notes")

@@ -12,7 +12,7 @@ from stepwell.server.table import ROUTES, SOCKETS, Route
 from tests.servers import KEY, Http, Live, asking
 
 RUNS = "/api/workflows/runs"
-PARTS = {"{runId}": "r", "{stepId}": "s", "{token}": "swh.x"}
+PARTS = {"{runId}": "r", "{stepId}": "s", "{token}": "swh.x", "{name}": "notes", "{recordId}": "a"}
 
 
 async def _key(engine: Any, *scopes: str, workflows: tuple[str, ...] = (), expires_ms: int | None = None) -> str:

@@ -46,8 +46,8 @@ async def create(
     name
         What it is for, for people.
     scope
-        What it may do: read, trigger, signal, operate (cancel, pause, retry, change), worker, admin (everything). Several times
-        for several.
+        What it may do: read, trigger, signal, operate (cancel, pause, retry, change), worker, records:NAME:r and records:NAME:w
+        (read and write a collection; * for all), admin (everything). Several times for several.
     workflow
         Only workflows whose names begin with this. Several times for several; not given: all.
     expires
@@ -56,12 +56,12 @@ async def create(
     try:
         # Here and not above: the extra may be missing.
         from stepwell.server.audit import Audit
-        from stepwell.server.keys import SCOPES, new_key
+        from stepwell.server.keys import SCOPES, is_scope, new_key
     except ModuleNotFoundError as error:
         raise UsageError(f"the server needs {error.name}. Install it with: pip install 'stepwell[server]'") from None
-    unknown = [each for each in scope if each not in SCOPES]
+    unknown = [each for each in scope if not is_scope(each)]
     if unknown:
-        raise UsageError(f"--scope must be one of {', '.join(SCOPES)}; not {', '.join(unknown)}")
+        raise UsageError(f"--scope must be one of {', '.join(SCOPES)}, or records:NAME:r or :w; not {', '.join(unknown)}")
     expires_ms = None if expires is None else parse_ms(expires, bare="s", field="--expires")
     for prefix in workflow:
         check_name(prefix, "--workflow")

@@ -66,10 +66,7 @@ class AsyncCollection(Recorded):
         Raises:
             ValidationError: One of these is none; ``field`` says which. Or looking took too long, and an index would help.
         """
-        check_int(page, "page", 1, 10**9)
-        check_int(per_page, "per_page", 1, PER_PAGE_MAX)
-        if (page - 1) * per_page >= ROWS_DEEP_MAX:
-            raise ValidationError(f"page: pages reach {ROWS_DEEP_MAX:,} records deep; walk with iter_list instead", field="page")
+        check_page(page, per_page)
         asked = self._asked(filter, sort, fields)
         return await self._recorded("get_list", self._get_list, asked, page, per_page, skip_total)
 
@@ -337,6 +334,18 @@ class AsyncCollections:
         if branch_here() is not None:
             raise StepwellError("what is settled for collections is not for workflows: call this in a step, or outside of them")
         return (await self._client.engine()).records
+
+
+def check_page(page: int, per_page: int) -> None:
+    """Make sure that a page lies where pages reach.
+
+    Raises:
+        ValidationError: It does not.
+    """
+    check_int(page, "page", 1, 10**9)
+    check_int(per_page, "per_page", 1, PER_PAGE_MAX)
+    if (page - 1) * per_page >= ROWS_DEEP_MAX:
+        raise ValidationError(f"page: pages reach {ROWS_DEEP_MAX:,} records deep; walk with iter_list instead", field="page")
 
 
 def _check_many(items: object, field: str) -> None:

@@ -21,7 +21,9 @@ from stepwell.model import Event, Hook, Page, Run, Stats
 from stepwell.remote.clock import ServerClock
 from stepwell.remote.http import Http
 from stepwell.remote.problems import read_batch
+from stepwell.remote.records import RemoteRecords
 from stepwell.remote.session import RemoteSession
+from stepwell.remote.streams import AGAIN_S, events_in
 from stepwell.remote.values import (
     read_event,
     read_events,
@@ -44,7 +46,6 @@ _EVENTS_AT_ONCE: Final = 1_000
 _BATCH_MAX: Final = 1_000
 _CREATED: Final = 201
 _ACCEPTED: Final = 202
-_AGAIN_S: Final = (0.05, 0.2, 0.5, 1.0, 2.0)
 
 
 class _Body(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -126,6 +127,7 @@ class RemoteEngine:
         self._clock = ServerClock(clock)
         self._http = Http(self._url, api_key, settings.patience_ms)
         self._sessions: list[RemoteSession] = []
+        self.records: Records = RemoteRecords(self._http, settings)
 
     async def open(self) -> None:
         """See ``Engine.open``. Nothing is sent: a server that is not there yet is noticed by the first call."""
@@ -145,11 +147,6 @@ class RemoteEngine:
     def call_at(self, when_ms: int, callback: Any) -> Alarm:
         """See ``Engine.call_at``."""
         return self._clock.call_at(when_ms, callback)
-
-    @property
-    def records(self) -> Records:
-        """See ``Engine.records``."""
-        raise UnavailableError("collections are not served over HTTP yet: use them embedded")
 
     # -- runs
 
@@ -281,7 +278,7 @@ class RemoteEngine:
             headers = {"accept": "text/event-stream", "last-event-id": str(after)}
             try:
                 async with self._http.stream(f"{_run(run_id)}/events", headers) as response:
-                    async for text in _events_in(response.content):
+                    async for text in events_in(response.content):
                         event = read_event(text)
                         after, failures = event.seq, 0
                         yield event
@@ -292,9 +289,9 @@ class RemoteEngine:
                                 return
             except (aiohttp.ClientError, OSError, TimeoutError, UnavailableError, RateLimitedError) as error:
                 failures += 1
-                if failures > len(_AGAIN_S):
+                if failures > len(AGAIN_S):
                     raise UnavailableError(f"the events of run {run_id!r}: tried {failures} times: {error}") from None
-                await asyncio.sleep(_AGAIN_S[failures - 1])
+                await asyncio.sleep(AGAIN_S[failures - 1])
             else:
                 run = await self.get_run(run_id)
                 if run.is_over and run.event_count <= after:
@@ -378,18 +375,3 @@ def _signal(signal: SignalRequest) -> _Signal:
 def _is_cut(body: bytes) -> bool:
     """Whether the server has shortened a page that would have been too long."""
     return b'"nextCursor":"' in body
-
-
-async def _events_in(content: aiohttp.StreamReader) -> AsyncIterator[str]:
-    """Yield the data of server-sent events."""
-    data: list[bytes] = []
-    rest = b""
-    async for chunk in content.iter_any():
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            line = line.rstrip(b"\r")
-            if line.startswith(b"data:"):
-                data.append(line[5:].removeprefix(b" "))
-            elif not line and data:
-                yield b"\n".join(data).decode()
-                data = []

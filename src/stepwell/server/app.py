@@ -146,7 +146,7 @@ class App:
             request.identity = NOBODY
             await self._note(request, action, error.code)
             raise
-        if not request.identity.may(access):
+        if not request.identity.may(access, request.parts.get("name")):
             await self._note(request, action, PermissionDeniedError.code)
             raise PermissionDeniedError(f"this key lacks the scope {access!r}")
 

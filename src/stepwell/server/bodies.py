@@ -188,6 +188,65 @@ class EventsQuery(_Query):
     limit: Annotated[int, Meta(ge=1, le=1000)] = 500
 
 
+class RecordQuery(_Query):
+    """How to show a record."""
+
+    fields: Annotated[str, Meta(max_length=5_000, examples=["id,name,address.city"])] | None = None
+    """Only these, parted by commas."""
+
+
+class RecordsQuery(_Query):
+    """Which records, in which order, and what of them."""
+
+    page: Annotated[int, Meta(ge=1, le=10_000)] = 1
+    """Pages reach 10,000 records deep; behind that, use `cursor`."""
+    per_page: Annotated[int, Meta(ge=1, le=1_000)] = 30
+    filter: Annotated[str, Meta(max_length=8_000, examples=["status = 'paid' && total >= 10"])] | None = None
+    sort: Annotated[str, Meta(max_length=5_000, examples=["-created,name"])] | None = None
+    fields: Annotated[str, Meta(max_length=5_000, examples=["id,name,address.city"])] | None = None
+    """Only these, parted by commas."""
+    skip_total: bool = False
+    """Do not count."""
+    count: Literal["only"] | None = None
+    """No records: only how many there are."""
+    cursor: Annotated[str, Meta(max_length=5_000)] | None = None
+    """Instead of `page`: empty to begin, then `nextCursor` of the list before. Walks all records, however many."""
+
+
+class WriteBody(_Body):
+    """What is to become of one record."""
+
+    action: Literal["create", "update", "upsert", "delete"]
+    id: RunId | None = None
+    """Needed for `update` and `delete`, if `data` does not have it."""
+    data: dict[str, Any] = {}
+    """The fields, each with its new value; those that are not named stay."""
+    if_match: Annotated[str, Meta(max_length=100)] | None = None
+    """The `updated` of the record as you know it: written only if that still holds."""
+
+
+class WritesBody(_Body):
+    """Writes to one collection, in one commit: all of them, or none."""
+
+    writes: Annotated[list[WriteBody], Meta(min_length=1, max_length=1_000)]
+
+
+class IndexBody(_Body):
+    """An index that there is to be."""
+
+    fields: Annotated[list[Name], Meta(min_length=1, max_length=8)]
+    unique: bool = False
+
+
+class ConfigureBody(_Body):
+    """What to settle for a collection. What is not given stays."""
+
+    indexes: Annotated[list[IndexBody], Meta(max_length=16)] | None = None
+    """All that there are to be; those that are not named are dropped."""
+    schema: dict[str, Any] | None = None
+    """A JSON Schema that records must fit from now on; empty: none."""
+
+
 class _Shown(msgspec.Struct, rename="camel"):
     """Written, never read."""
 
@@ -213,6 +272,31 @@ class Accepted(_Shown):
     run_id: str
     name: str
     signal_id: str
+
+
+class RecordList(_Shown, omit_defaults=True):
+    """Records. A page says where it stands; what was asked for with a cursor has the next."""
+
+    items: list[dict[str, Any]]
+    page: int | None = None
+    per_page: int | None = None
+    total_items: int | None = None
+    total_pages: int | None = None
+    next_cursor: str | None = None
+
+
+class WrittenItem(_Shown):
+    """What became of one record of a batch; null if it was deleted."""
+
+    status: int
+    id: str
+    record: dict[str, Any] | None
+
+
+class DeletedRecord(_Shown):
+    """The record that is gone."""
+
+    id: str
 
 
 class Problems(_Shown):

@@ -48,7 +48,7 @@ async def events(request: Request) -> Answer:
     run_id = request.parts["runId"]
     world = request.world
     await world.must_see(request.identity, run_id)
-    after = max(query.after, _last_event_id(request.headers.get("last-event-id")))
+    after = max(query.after, last_event_id(request.headers.get("last-event-id")))
     if EVENT_STREAM in request.headers.get("accept", ""):
         await world.engine.get_run(run_id)  # a run that does not exist is a 404, and no stream that breaks off
         return Answer(200, media=EVENT_STREAM, stream=_stream(request, run_id, after), headers={"x-accel-buffering": "no"})
@@ -60,7 +60,8 @@ async def events(request: Request) -> Answer:
     return await page(fetch, str(after), query.limit, bytes_max=world.limits.answer_bytes_max)
 
 
-def _last_event_id(text: str | None) -> int:
+def last_event_id(text: str | None) -> int:
+    """Return the number that a stream is to go on behind."""
     if text is None:
         return 0
     if not (text.isascii() and text.isdigit() and len(text) <= _SEQ_DIGITS_MAX):

@@ -21,6 +21,10 @@ OF_TYPES: Final[dict[str, Any]] = {
     "EventBody": {"runId": _RUN_ID, "eventType": "exported", "payload": {"rows": 12}},
     "HookBody": {"runId": _RUN_ID, "name": "document-approval", "action": "approve", "payload": [7], "expires": "3d"},
     "StepResultBody": {"value": {"receipt": "r-17"}, "reason": "charged by hand, see ticket 88"},
+    "WritesBody": {"writes": [
+        {"action": "create", "data": {"name": "Ada"}}, {"action": "delete", "id": "user-123"},
+    ]},
+    "ConfigureBody": {"indexes": [{"fields": ["mail"], "unique": True}], "schema": {"required": ["mail"]}},
     "Run": {
         "runId": _RUN_ID, "workflowName": "send-welcome-email", "version": None, "status": "running",
         "input": [{"userId": "user-123"}], "output": None, "error": None, "errorDetails": None, "parentRunId": None,

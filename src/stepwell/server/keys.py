@@ -19,8 +19,10 @@ from stepwell.engine.api import KeyBook
 from stepwell.errors import AuthenticationError, RateLimitedError, StepwellError
 from stepwell.store.access import KeyRow
 
-Scope: TypeAlias = Literal["read", "trigger", "signal", "operate", "worker", "admin"]
-SCOPES: Final[tuple[Scope, ...]] = ("read", "trigger", "signal", "operate", "worker", "admin")
+Scope: TypeAlias = Literal["read", "trigger", "signal", "operate", "worker", "records:*:r", "records:*:w", "admin"]
+SCOPES: Final[tuple[Scope, ...]] = ("read", "trigger", "signal", "operate", "worker", "records:*:r", "records:*:w", "admin")
+"""Of records also ``records:<name>:r`` and ``:w``, for one collection."""
+_OF_RECORDS: Final = re.compile(r"records:[^\u0000-\u001f\u007f-\u009f]{1,200}:[rw]")
 
 _MINUTE_MS: Final = 60_000
 _FRESH_MS: Final = 2_000
@@ -42,13 +44,20 @@ class Identity:
     scopes: frozenset[str]
     workflows: tuple[str, ...] = ()
 
-    def may(self, scope: str) -> bool:
-        """Tell whether a scope is granted; ``admin`` grants all."""
-        return scope in self.scopes or "admin" in self.scopes
+    def may(self, scope: str, collection: str | None = None) -> bool:
+        """Tell whether a scope is granted, one of records for this collection; ``admin`` grants all."""
+        if scope in self.scopes or "admin" in self.scopes:
+            return True
+        return collection is not None and scope.startswith("records:") and scope.replace("*", collection, 1) in self.scopes
 
     def sees(self, workflow: str) -> bool:
         """Tell whether runs of this workflow may be touched."""
         return not self.workflows or workflow.startswith(self.workflows)
+
+
+def is_scope(text: str) -> bool:
+    """Tell whether a key may be given this scope."""
+    return text in SCOPES or _OF_RECORDS.fullmatch(text) is not None
 
 
 ANYBODY: Final = Identity("", frozenset(SCOPES))

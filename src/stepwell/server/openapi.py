@@ -50,6 +50,8 @@ _WITH_BODY: Final = (408, 413, 415)
 _PARTS: Final[dict[str, dict[str, Any]]] = {
     "runId": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,200}$", "description": "The run's id."},
     "stepId": {"type": "string", "minLength": 1, "maxLength": 1000, "description": "The step's identity, as events show it."},
+    "name": {"type": "string", "pattern": bodies.NAME, "minLength": 1, "maxLength": 200, "description": "The collection's name."},
+    "recordId": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,200}$", "description": "The record's id."},
     "token": {
         "type": "string",
         "minLength": 1,
@@ -57,6 +59,15 @@ _PARTS: Final[dict[str, dict[str, Any]]] = {
         "description": "The hook's token: whoever holds it may answer.",
     },
 }
+_SENT_AGAIN: Final = {
+    "name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "minLength": 1, "maxLength": 200},
+    "description": "Sent again with it, what was written is answered, and not written twice.",
+}  # fmt: skip
+_IF_MATCH: Final = {
+    "name": "If-Match", "in": "header",
+    "schema": {"type": "string", "pattern": r'^"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z"$'},
+    "description": "The ETag of the record as you know it: written only if that still holds.",
+}  # fmt: skip
 _HEADERS: Final[dict[str, list[dict[str, Any]]]] = {
     "GET /api/workflows/runs/{runId}/events": [
         {
@@ -70,6 +81,10 @@ _HEADERS: Final[dict[str, list[dict[str, Any]]]] = {
             "description": "The answer's id: sent again with it, an answer is the same answer, and no conflict.",
         },
     ],
+    "POST /api/collections/{name}/records": [_SENT_AGAIN],
+    "POST /api/collections/{name}/records:batch": [_SENT_AGAIN],
+    "PATCH /api/collections/{name}/records/{recordId}": [_SENT_AGAIN, _IF_MATCH],
+    "DELETE /api/collections/{name}/records/{recordId}": [_SENT_AGAIN, _IF_MATCH],
 }  # fmt: skip
 
 
@@ -212,10 +227,7 @@ def _operation(route: Route, names: _Components) -> dict[str, Any]:
     if route.body is not None:
         operation["requestBody"] = {"required": True, "content": {JSON: {"schema": names.ref(route.body)}}}
     elif route.takes_any_json:
-        content = {
-            "schema": {"description": "Any JSON value: the answer."},
-            "examples": {"approved": {"value": {"approved": True}}},
-        }
+        content = _RECORD if route.access == "records:*:w" else _ANY
         operation["requestBody"] = {"required": True, "content": {JSON: content}}
     return operation
 
@@ -242,11 +254,19 @@ def _content(route: Route, kind: Any, names: _Components) -> dict[str, Any]:
     if kind is dict:
         return {JSON: {"schema": {"type": "object"}}}
     content: dict[str, Any] = {JSON: {"schema": names.page_of(_element(kind)) if isinstance(kind, list) else names.ref(kind)}}
-    if route.name == "listEvents":
+    if route.name in {"listEvents", "listRecords"}:
         content[EVENT_STREAM] = {"schema": {"type": "string"}}
     return content
 
 
+_ANY: Final = {
+    "schema": {"description": "Any JSON value: the answer."},
+    "examples": {"approved": {"value": {"approved": True}}},
+}
+_RECORD: Final = {
+    "schema": {"type": "object", "description": "The fields of the record."},
+    "examples": {"user": {"value": {"name": "Ada", "mail": "ada@example.com"}}},
+}
 _MEDIA: Final = {"/docs": "text/html", "/docs/style.css": "text/css"}
 _SUCCESS: Final = {200: "As asked.", 201: "Made.", 202: "Accepted: it is recorded.", 503: "Not now."}
 
@@ -267,7 +287,7 @@ def _problem(status: int) -> dict[str, Any]:
 
 def _tag(route: Route) -> str:
     words = route.path.split("/")
-    return words[3] if route.path.startswith("/api/") else "operations"
+    return "collections" if words[2:3] == ["collections"] else words[3] if route.path.startswith("/api/") else "operations"
 
 
 @cache

@@ -12,8 +12,8 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from stepwell.engine.api import WorkerInfo
-from stepwell.model import Event, Hook, Run, Stats
-from stepwell.server import bodies, events, hooks, look, runs, workers
+from stepwell.model import CollectionSettings, Event, Hook, Run, Stats
+from stepwell.server import bodies, events, hooks, look, records, runs, workers
 from stepwell.server.answers import Answer
 from stepwell.server.keys import Scope
 from stepwell.server.requests import Request
@@ -52,7 +52,12 @@ class Route:
 
 _NO_RUN: Final = {404: "there is no such run"}
 _OVER: Final = {409: "its state does not allow this: the text says why"}
+_NO_RECORD: Final = {404: "there is no such record"}
+_NO_NAME: Final = {404: "no collection can have this name"}
+_CHANGED: Final = {409: "it was changed since `If-Match`, or a value must be unique"}
 _BASE: Final = "/api/workflows"
+_COLLECTIONS: Final = "/api/collections"
+_RECORDS: Final = f"{_COLLECTIONS}/{{name}}/records"
 
 ROUTES: Final[tuple[Route, ...]] = (
     Route(
@@ -156,6 +161,48 @@ ROUTES: Final[tuple[Route, ...]] = (
         summary="List live workers", answers={200: [WorkerInfo]},
     ),
     Route(
+        "GET", _COLLECTIONS, "listCollections", "records:*:r", records.collections,
+        summary="List the collections", answers={200: [CollectionSettings]},
+    ),
+    Route(
+        "GET", f"{_COLLECTIONS}/{{name}}", "getCollection", "records:*:r", records.settings,
+        summary="Get the indexes and the schema of a collection", answers={200: CollectionSettings},
+        problems={404: "there is no such collection"},
+    ),
+    Route(
+        "PATCH", f"{_COLLECTIONS}/{{name}}", "updateCollection", "records:*:w", records.configure,
+        is_audited=True, summary="Settle the indexes and the schema of a collection", body=bodies.ConfigureBody,
+        answers={200: CollectionSettings}, problems=_NO_NAME | {409: "records have the same value where it must be unique"},
+    ),
+    Route(
+        "GET", _RECORDS, "listRecords", "records:*:r", records.list_,
+        summary="List records; their changes as an event stream", query=bodies.RecordsQuery, answers={200: bodies.RecordList},
+        problems=_NO_NAME | {413: "the page has too many bytes"},
+    ),
+    Route(
+        "POST", _RECORDS, "createRecord", "records:*:w", records.create,
+        summary="Create a record", takes_any_json=True, answers={201: dict},
+        problems=_NO_NAME | {409: "there is one with this id, or with a value that must be unique"},
+    ),
+    Route(
+        "POST", f"{_RECORDS}:batch", "writeRecords", "records:*:w", records.batch,
+        summary="Write up to 1,000 records in one commit: all or none", body=bodies.WritesBody,
+        answers={200: [bodies.WrittenItem]},
+        problems={404: "a record is not there", 409: "a record is, or was changed since, or a value must be unique"},
+    ),
+    Route(
+        "GET", f"{_RECORDS}/{{recordId}}", "getRecord", "records:*:r", records.get,
+        summary="Get a record", query=bodies.RecordQuery, answers={200: dict}, problems=_NO_RECORD,
+    ),
+    Route(
+        "PATCH", f"{_RECORDS}/{{recordId}}", "updateRecord", "records:*:w", records.update,
+        summary="Replace fields of a record", takes_any_json=True, answers={200: dict}, problems=_NO_RECORD | _CHANGED,
+    ),
+    Route(
+        "DELETE", f"{_RECORDS}/{{recordId}}", "deleteRecord", "records:*:w", records.delete,
+        summary="Delete a record", answers={200: bodies.DeletedRecord}, problems=_NO_RECORD | _CHANGED,
+    ),
+    Route(
         "GET", "/healthz", "getHealth", "public", look.live,
         summary="Does the process live?", answers={200: bodies.Health},
     ),
@@ -236,7 +283,7 @@ def _matched(shape: list[str], segments: list[str]) -> dict[str, str] | None:
                 return None
             continue
         name, part = expected[1:-1], _decoded(given)
-        if part is None or (name == "runId" and not _RUN_ID.fullmatch(part)):
+        if part is None or (name in {"runId", "recordId"} and not _RUN_ID.fullmatch(part)):
             return None
         parts[name] = part
     return parts
