@@ -89,7 +89,9 @@ class RemoteRecords:
 
     async def get(self, collection: str, id: str, fields: str | None) -> dict[str, Any]:
         """See ``Records.get``."""
-        return codec.decode(await self._http.ask("GET", f"{_records(collection)}/{quote(id, safe='')}{_query(fields=fields)}"))
+        path = f"{_records(collection)}/{quote(id, safe='')}{_query(fields=fields)}"
+        record: dict[str, Any] = codec.decode(await self._http.ask("GET", path))
+        return record
 
     async def page(self, asked: RecordsAsked, page: int, per_page: int, *, skip_total: bool) -> RecordPage:
         """See ``Records.page``."""
