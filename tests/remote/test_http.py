@@ -1,6 +1,7 @@
 """What a client asks of a server: in batches, over connections that fail, and of a server that is not there."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from stepwell import AsyncClient, Client, ConflictError, Context, Run, Settings, UnavailableError, ValidationError, workflow
 from stepwell.client.requests import trigger_request
 from stepwell.engine.api import TriggerRequest
+from stepwell.progress import Assignment, Held, Message, Outcome, Progress
 from stepwell.server.serving import listen
 from tests.api.tools import types_of
 from tests.background import Background
@@ -105,3 +107,40 @@ def test_the_blocking_client_works_on_a_server(server: Background):
         run = client.workflow.trigger("nobody", [1])
         assert client.workflow.get_run(run.run_id).input == [1]
         assert client.workflow.cancel(run.run_id).status == "cancelled"
+
+
+class _Taker:
+    """A worker of one place, which drops what it is given."""
+
+    run_id, turn, deadline_ms = "", 0, None
+
+    def __init__(self) -> None:
+        self.taken: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def room(self) -> int:
+        return 1
+
+    def assigned(self, assignment: Assignment) -> Held:
+        self.run_id, self.turn = assignment.run_id, assignment.turn
+        self.taken.set_result(assignment.run_id)
+        return self
+
+    def take(self) -> Progress | None:
+        return None
+
+    def settled(self, outcome: Outcome) -> None: ...
+
+    def deliver(self, messages: Sequence[Message]) -> None: ...
+
+    def interrupt(self, reason: str) -> None: ...
+
+
+async def test_nothing_is_assigned_before_the_worker_has_its_session(direct: AsyncClient):
+    worker = _Taker()
+    session = await (await direct.engine()).work([nothing.key], worker)
+    await direct.workflow.trigger(nothing, run_id="early")
+    for _ in range(50):  # a server that thinks there is room is quicker
+        assert (await direct.workflow.get_run("early")).status == "pending"
+    session.has_room()
+    assert await worker.taken == "early"
+    await session.close()

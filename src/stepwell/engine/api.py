@@ -117,7 +117,7 @@ class Session(Protocol):
         ...
 
     def has_room(self) -> None:
-        """There is room again."""
+        """There is room: said once the worker has the session, and whenever there is some again."""
         ...
 
     def may_start(self) -> bool:

@@ -63,14 +63,15 @@ class RemoteSession:
         self._offered: deque[Held] = deque()
         self._is_flushing = False
         self._assigned = 0
-        self._credit = 0
+        self._credit = -1
         self._is_assigning = True
+        self._is_begun = False
+        """Whether the worker has said that there is room, which it does once it has this session: before, nothing is assigned."""
         self._lease_moved = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
     async def open(self) -> None:
         """Connect. Raises as ``Wire.open``."""
-        self._wire.first_credit = self._credit = self._worker.room()
         await self._wire.open(self._patience_s)
 
     # -- for the worker
@@ -89,6 +90,7 @@ class RemoteSession:
 
     def has_room(self) -> None:
         """See ``Session.has_room``."""
+        self._is_begun = True
         self._flush_soon()
 
     def lease_left_ms(self) -> int:
@@ -131,7 +133,7 @@ class RemoteSession:
             progress = held.take()
             if progress is not None:
                 self._record(held, progress)
-        if self._is_assigning:
+        if self._is_assigning and self._is_begun:
             credit = self._assigned + self._worker.room()
             if credit != self._credit:
                 self._credit = credit

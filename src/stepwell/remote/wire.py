@@ -78,7 +78,6 @@ class Wire:
         self, url: str, api_key: str | None, owner: Owner, *, clock: ServerClock, boot: Clock, agent: str,
         workflows: Sequence[tuple[str, str]], probe: Callable[[], None],
     ) -> None:  # fmt: skip
-        self.first_credit = 0
         self.lease_until_boot_ms = 0
         self.is_lease_awaited = False
         self._url = url + PATH
@@ -279,8 +278,8 @@ class Wire:
         self._wanted.clear()
         self._is_kicked = False
         hello = Hello(
-            versions=[VERSION], workflows=self._workflows, credit=0 if self._session else self.first_credit, agent=self._agent,
-            session=self._session, holds=list(self._holds), is_draining=self._is_draining,
+            versions=[VERSION], workflows=self._workflows, agent=self._agent, session=self._session, holds=list(self._holds),
+            is_draining=self._is_draining,
         )  # fmt: skip
         for message in pack([encode(hello)]):
             await socket.send_str(message)

@@ -64,6 +64,8 @@ class Runner:
         self.session = await self._engine.work(list(self._workflows), self)
         self.may_start = self.session.may_start
         self.offer = self.session.offer
+        # A session by way of a server assigns nothing before: the first runs could arrive while it is still on its way to us.
+        self.session.has_room()
 
     # -- for the session
 
