@@ -39,6 +39,8 @@ class PaperRun:
         """Of hooks: by their operation's place."""
         self.signals: list[Any] = []
         self.unread: list[Any] = []
+        self.unsure: Counter[str] = Counter()
+        """Of the messages in ``shape`` those that it need not have read: somebody saw first that its deadline had passed."""
         self.undo: list[int] = []
         self.is_undone = False
         self.ending = ""
@@ -138,6 +140,7 @@ class Paper:
 
     def _revive(self, run: PaperRun) -> None:
         run.status, run.attempt, run.ending, run.deadline = "running", run.attempt + 1, "", None
+        run.unsure.clear()
         run.shape["run_resumed"] += 1
         child = self._child(run)
         if child is not None and child.status == "failed" and not child.is_undone and run.shape["failed by child"]:
@@ -193,9 +196,11 @@ class Paper:
         if run.timeout_ms is not None and run.deadline is None and not run.ending:
             run.deadline = self.now_ms + run.timeout_ms
         if not run.ending:
+            is_late = run.deadline is not None and self.now_ms >= run.deadline
+            if is_late:
+                run.ending = "failed"
+                run.unsure.update(_kind(payload) for payload in run.unread)
             self._read(run)
-        if not run.ending and run.deadline is not None and self.now_ms >= run.deadline:
-            run.ending = "failed"
         while not run.ending:
             if run.place == len(run.operations):
                 self._end(run, "completed")
@@ -211,7 +216,7 @@ class Paper:
     @staticmethod
     def _read(run: PaperRun) -> None:
         for payload in run.unread:
-            run.shape["hook_executed" if payload is None else "signal_received"] += 1
+            run.shape[_kind(payload)] += 1
             if payload is not None:
                 run.signals.append(payload)
         run.unread.clear()
@@ -300,6 +305,11 @@ SHARED: Final = (
 
 COUNTED: Final = (*SHARED, "compensation_completed", "run_completed", "run_cancelled", "run_failed")
 """The types of events whose number is compared."""
+
+
+def _kind(payload: Any) -> str:
+    """Return how a message is transcribed: an answer to a hook is kept as None."""
+    return "hook_executed" if payload is None else "signal_received"
 
 
 def child_id(run: PaperRun) -> str:

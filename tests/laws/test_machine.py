@@ -132,7 +132,7 @@ class Machine(RuleBasedStateMachine):
     @rule(number=which)
     def fork(self, number: int) -> None:
         run = self._run(number)
-        if "child" in run.operations or run.unread or len(self.paper.runs) > RUNS_MAX + 1 or run.parent is not None:
+        if "child" in run.operations or run.unread or run.unsure or len(self.paper.runs) > RUNS_MAX + 1 or run.parent is not None:
             return
         run_id = f"fork-{next(self.numbers)}"
         self._do(lambda: self.paper.fork(run, run_id), lambda client: client.workflow.fork(run.run_id, run_id=run_id))
