@@ -8,7 +8,7 @@ SHELL := bash
 PYTHON_HERE := .venv/bin/python
 READY := .venv/.ready
 
-# Tests share the cores. TESTS=tests/unit narrows, PYTEST_ARGS="-k nap -x" is passed on.
+# Four at once: tests wait more than they compute. TESTS=tests/unit narrows, PYTEST_ARGS="-k nap -x" is passed on.
 TESTS ?= tests
 PYTEST_ARGS ?=
 
@@ -30,7 +30,7 @@ demo: $(READY) ## 28,000 airports, a SIGKILL midway, and the proof that nothing 
 
 .PHONY: test
 test: $(READY) ## all tests (TESTS=tests/unit, PYTEST_ARGS="-k nap -x")
-	@$(PYTHON_HERE) -m pytest -n auto --maxprocesses 4 --dist worksteal $(TESTS) $(PYTEST_ARGS)
+	@$(PYTHON_HERE) -m pytest -n 4 --dist worksteal $(TESTS) $(PYTEST_ARGS)
 
 .PHONY: check
 check: $(READY) ## style, floors and types
