@@ -489,7 +489,8 @@ def test_runs_are_paused_resumed_and_retried_by_id_and_by_filter(shell: Shell):
     assert refused.code == 2
     assert "1 run" in refused.err
     assert shell.run("runs", "pause", "--tag", "steered", "--yes", "--json").json == {"matched": 1, "paused": 1, "skipped": []}
-    assert shell.run("runs", "resume", "--workflow", "approval", "--yes", "--json").json == {"matched": 2, "resumed": 2}
+    resumed = shell.run("runs", "resume", "--workflow", "approval", "--yes", "--json").json
+    assert resumed == {"matched": 2, "resumed": 2, "skipped": []}
     assert shell.run("runs", "resume", "p0").code == 1
     assert "not failed" in shell.run("runs", "retry", "p0").err
     assert shell.run("runs", "retry", "--status", "failed").code == 2
