@@ -2,8 +2,8 @@
 transcribed only its owner can consume.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from stepwell.progress import Message, StoredEvent
 from stepwell.store.access import AuditRow, KeyRow
@@ -22,10 +22,9 @@ from stepwell.store.base import (
 )
 from stepwell.store.drafts import EventRow, MessageRow
 from stepwell.store.plans import Parameter, to_json
+from stepwell.store.portions import EVENTS_AT_ONCE, stretches
 from stepwell.store.postgres_rows import Speech, ask
 from stepwell.store.postgres_wire import Wire
-
-_EVENTS_AT_ONCE: Final = 500
 
 
 class Reader(NamedTuple):
@@ -71,7 +70,7 @@ async def load(reader: Reader, run_ids: Sequence[str]) -> list[History]:
     """Return these runs, as far as they exist, with their histories and unread mail."""
     rows: list[RunRow] = await reader.ask("find_rows", list[RunRow], to_json(list(dict.fromkeys(run_ids))))
     events: dict[str, list[StoredEvent]] = {row.run_id: [] for row in rows}
-    for stretch in _stretches(rows):
+    for stretch in stretches(rows):
         for event in await reader.ask("histories", list[EventRow], to_json(stretch)):
             events[event.run_id].append(StoredEvent(*event[1:]))
     unread = await messages(reader, [row.run_id for row in rows if row.mailbox_seq > row.mailbox_consumed])
@@ -132,8 +131,8 @@ async def list_runs(reader: Reader, query: RunQuery) -> list[StoredRun]:
 async def events(reader: Reader, run_id: str, after: int, limit: int) -> list[StoredEvent]:
     """Return the events behind number ``after``, at most ``limit``."""
     found: list[StoredEvent] = []
-    for start in range(after, after + limit, _EVENTS_AT_ONCE):
-        end = min(start + _EVENTS_AT_ONCE, after + limit)
+    for start in range(after, after + limit, EVENTS_AT_ONCE):
+        end = min(start + EVENTS_AT_ONCE, after + limit)
         page = await reader.ask("histories", list[EventRow], to_json([(run_id, start, end)]))
         found += [StoredEvent(*event[1:]) for event in page]
         if len(page) < end - start:
@@ -188,19 +187,3 @@ async def _with_ends(reader: Reader, rows: Sequence[RunRow], *, with_input: bool
             )
         )
     return results
-
-
-def _stretches(rows: Sequence[RunRow]) -> Iterator[list[tuple[str, int, int]]]:
-    """Divide histories into portions that are not too large for one answer."""
-    portion: list[tuple[str, int, int]] = []
-    size = 0
-    for row in rows:
-        for start in range(0, row.seq, _EVENTS_AT_ONCE):
-            end = min(start + _EVENTS_AT_ONCE, row.seq)
-            if portion and size + end - start > _EVENTS_AT_ONCE:
-                yield portion
-                portion, size = [], 0
-            portion.append((row.run_id, start, end))
-            size += end - start
-    if portion:
-        yield portion

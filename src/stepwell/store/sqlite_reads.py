@@ -1,7 +1,6 @@
 """What readers ask. Each function is one snapshot of the database, on a connection that only reads."""
 
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Sequence
 
 import apsw
 import msgspec
@@ -23,6 +22,7 @@ from stepwell.store.base import (
 )
 from stepwell.store.drafts import EventRow, MessageRow
 from stepwell.store.plans import to_json
+from stepwell.store.portions import EVENTS_AT_ONCE, stretches
 from stepwell.store.sqlite_connection import Connection
 from stepwell.store.sqlite_rows import Question, all_rows
 from stepwell.store.statements import statement
@@ -46,8 +46,6 @@ _OWNED = statement("common/owned")
 _LIST_RUNS = statement("common/list_runs")
 _COUNT_BY_STATUS = statement("common/count_by_status")
 _COUNT_CLAIMABLE = statement("common/count_claimable")
-
-_EVENTS_AT_ONCE: Final = 500
 
 _TOO_MUCH_OR_UNREADABLE = (apsw.TooBigError, apsw.SQLError, msgspec.DecodeError, UnicodeDecodeError)
 """What asking for many rows as one JSON list can end in: then they are read one by one."""
@@ -87,7 +85,7 @@ def load(connection: Connection, run_ids: Sequence[str]) -> list[History]:
     """Return these runs, as far as they exist, with their histories and unread mail."""
     rows = _ROWS.ask(connection, list[RunRow], to_json(list(dict.fromkeys(run_ids))))
     events: dict[str, list[StoredEvent]] = {row.run_id: [] for row in rows}
-    for stretch in _stretches(rows):
+    for stretch in stretches(rows):
         for event in _read_stretch(connection, stretch):
             events[event.run_id].append(StoredEvent(*event[1:]))
     unread = messages(connection, [row.run_id for row in rows if row.mailbox_seq > row.mailbox_consumed])
@@ -162,8 +160,8 @@ def list_runs(connection: Connection, query: RunQuery) -> list[StoredRun]:
 def events(connection: Connection, run_id: str, after: int, limit: int) -> list[StoredEvent]:
     """Return the events behind number ``after``, at most ``limit``."""
     found: list[StoredEvent] = []
-    for start in range(after, after + limit, _EVENTS_AT_ONCE):
-        end = min(start + _EVENTS_AT_ONCE, after + limit)
+    for start in range(after, after + limit, EVENTS_AT_ONCE):
+        end = min(start + EVENTS_AT_ONCE, after + limit)
         page = [StoredEvent(*event[1:]) for event in _read_stretch(connection, [(run_id, start, end)])]
         found += page
         if len(page) < end - start:
@@ -214,22 +212,6 @@ def _has_tags(run: RunRow, tags: Sequence[str]) -> bool:
         return set(tags) <= set(msgspec.json.decode(run.tags, type=list[str]))
     except msgspec.DecodeError:
         return False
-
-
-def _stretches(rows: Sequence[RunRow]) -> Iterator[list[tuple[str, int, int]]]:
-    """Divide histories into portions that are not too large for one answer."""
-    portion: list[tuple[str, int, int]] = []
-    size = 0
-    for row in rows:
-        for start in range(0, row.seq, _EVENTS_AT_ONCE):
-            end = min(start + _EVENTS_AT_ONCE, row.seq)
-            if portion and size + end - start > _EVENTS_AT_ONCE:
-                yield portion
-                portion, size = [], 0
-            portion.append((row.run_id, start, end))
-            size += end - start
-    if portion:
-        yield portion
 
 
 def _read_stretch(connection: Connection, stretch: Sequence[tuple[str, int, int]]) -> list[EventRow]:
