@@ -100,7 +100,7 @@ async def test_a_wrong_secret_an_unknown_id_and_an_ended_key_are_answered_alike(
 
 
 async def test_a_revoked_key_ends_at_once_for_requests_and_soon_for_what_is_open(live: Live, http: Http, monkeypatch: Any):
-    monkeypatch.setattr("stepwell.server.events._BEAT_S", 0.05)
+    monkeypatch.setattr("stepwell.server.streams._BEAT_S", 0.05)
     monkeypatch.setattr("stepwell.server.keys._FRESH_MS", 0)
     await http("POST", RUNS, {"workflowName": "w", "runId": "r"}, status=201)
     key = await _key(live.engine, "read")

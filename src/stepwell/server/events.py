@@ -1,8 +1,7 @@
 """Routes of histories and signals."""
 
-import asyncio
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Final
 
 from stepwell.checks import check_name
 from stepwell.client.requests import event_type, new_id, signal_request
@@ -12,10 +11,8 @@ from stepwell.server.bodies import Accepted, EventBody, EventsQuery, NoQuery, Si
 from stepwell.server.paging import page
 from stepwell.server.problems import BadField, invalid
 from stepwell.server.requests import Request
+from stepwell.server.streams import EVENT_STREAM, stream
 
-EVENT_STREAM: Final = "text/event-stream"
-_BEAT_S: Final = 5.0
-"""How often a stream says that it lives, and looks whether its key does."""
 _SEQ_DIGITS_MAX: Final = 15
 
 
@@ -69,31 +66,9 @@ def last_event_id(text: str | None) -> int:
     return int(text)
 
 
-async def _stream(request: Request, run_id: str, after: int) -> AsyncIterator[bytes]:
-    world = request.world
-    with world.waiting(request.identity):
-        yield b": the history of a run; it ends after the final event\n\n"
-        recorded = world.engine.stream_events(run_id, after).__aiter__()
-        coming: asyncio.Future[Any] = asyncio.ensure_future(anext(recorded))
-        stopping: asyncio.Future[Any] = asyncio.ensure_future(world.stopping.wait())
-        try:
-            while not stopping.done():
-                await asyncio.wait({coming, stopping}, timeout=_BEAT_S, return_when=asyncio.FIRST_COMPLETED)
-                if coming.done():
-                    try:
-                        event: Event = coming.result()
-                    except StopAsyncIteration:
-                        return
-                    yield _frame(event)
-                    coming = asyncio.ensure_future(anext(recorded))
-                elif not stopping.done():
-                    if not await world.is_valid(request.identity):
-                        return
-                    yield b": still there\n\n"
-        finally:
-            coming.cancel()
-            stopping.cancel()
-            await asyncio.gather(coming, stopping, return_exceptions=True)
+def _stream(request: Request, run_id: str, after: int) -> AsyncIterator[bytes]:
+    recorded = request.world.engine.stream_events(run_id, after).__aiter__()
+    return stream(request, b": the history of a run; it ends after the final event\n\n", recorded, _frame)
 
 
 def _frame(event: Event) -> bytes:

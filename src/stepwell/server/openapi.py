@@ -13,8 +13,8 @@ from stepwell import model
 from stepwell.engine import api
 from stepwell.server import bodies, examples, problems
 from stepwell.server.answers import JSON, wire_type
-from stepwell.server.events import EVENT_STREAM
 from stepwell.server.problems import MEDIA, ProblemDetails
+from stepwell.server.streams import EVENT_STREAM
 from stepwell.server.table import ROUTES, SOCKETS, Route
 
 VERSION: Final = "1"

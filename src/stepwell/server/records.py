@@ -1,6 +1,5 @@
 """Routes of collections and their records."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from hashlib import blake2b
 from typing import Any, Final
@@ -27,12 +26,11 @@ from stepwell.server.bodies import (
     WritesBody,
     WrittenItem,
 )
-from stepwell.server.events import EVENT_STREAM, last_event_id
+from stepwell.server.events import last_event_id
 from stepwell.server.problems import BadField, invalid
 from stepwell.server.requests import Request
+from stepwell.server.streams import EVENT_STREAM, stream
 
-_BEAT_S: Final = 5.0
-"""How often a stream says that it lives, and looks whether its key does."""
 _STATUS: Final = {"create": 201, "update": 200, "upsert": 200, "delete": 200}
 
 
@@ -211,28 +209,10 @@ async def _followed(request: Request, records: Records, asked: RecordsAsked) -> 
     return Answer(200, media=EVENT_STREAM, stream=_stream(request, records, asked, after), headers={"x-accel-buffering": "no"})
 
 
-async def _stream(request: Request, records: Records, asked: RecordsAsked, after: int) -> AsyncIterator[bytes]:
-    world = request.world
-    with world.waiting(request.identity):
-        yield f'id: {after}\nevent: place\ndata: {{"seq":{after}}}\n\n'.encode()
-        changes = records.changes(asked, after).__aiter__()
-        coming: asyncio.Future[Any] = asyncio.ensure_future(anext(changes))
-        stopping: asyncio.Future[Any] = asyncio.ensure_future(world.stopping.wait())
-        try:
-            while not stopping.done():
-                await asyncio.wait({coming, stopping}, timeout=_BEAT_S, return_when=asyncio.FIRST_COMPLETED)
-                if coming.done():
-                    try:
-                        change: RecordChange = coming.result()
-                    except (StopAsyncIteration, StepwellError):
-                        return
-                    yield f"id: {change.seq}\nevent: {change.action}\ndata: ".encode() + encode(change) + b"\n\n"
-                    coming = asyncio.ensure_future(anext(changes))
-                elif not stopping.done():
-                    if not await world.is_valid(request.identity):
-                        return
-                    yield b": still there\n\n"
-        finally:
-            coming.cancel()
-            stopping.cancel()
-            await asyncio.gather(coming, stopping, return_exceptions=True)
+def _stream(request: Request, records: Records, asked: RecordsAsked, after: int) -> AsyncIterator[bytes]:
+    opening = f'id: {after}\nevent: place\ndata: {{"seq":{after}}}\n\n'.encode()
+    return stream(request, opening, records.changes(asked, after).__aiter__(), _frame, StepwellError)
+
+
+def _frame(change: RecordChange) -> bytes:
+    return f"id: {change.seq}\nevent: {change.action}\ndata: ".encode() + encode(change) + b"\n\n"

@@ -1,0 +1,43 @@
+"""Answers that go on: what comes is sent as it comes, while the key that asked for it is good and the server stays."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final, TypeVar
+
+from stepwell.server.requests import Request
+
+T = TypeVar("T")
+
+EVENT_STREAM: Final = "text/event-stream"
+_BEAT_S: Final = 5.0
+"""How often a stream says that it lives, and looks whether its key does."""
+
+
+async def stream(
+    request: Request, opening: bytes, items: AsyncIterator[T], frame: Callable[[T], bytes], *ends: type[Exception]
+) -> AsyncIterator[bytes]:  # fmt: skip
+    """Yield the opening and a frame for each item. It ends with the items, also by an error that is one of ``ends``."""
+    world = request.world
+    last: tuple[type[Exception], ...] = (StopAsyncIteration, *ends)
+    with world.waiting(request.identity):
+        yield opening
+        coming: asyncio.Future[Any] = asyncio.ensure_future(anext(items))
+        stopping: asyncio.Future[Any] = asyncio.ensure_future(world.stopping.wait())
+        try:
+            while not stopping.done():
+                await asyncio.wait({coming, stopping}, timeout=_BEAT_S, return_when=asyncio.FIRST_COMPLETED)
+                if coming.done():
+                    try:
+                        item: T = coming.result()
+                    except last:
+                        return
+                    yield frame(item)
+                    coming = asyncio.ensure_future(anext(items))
+                elif not stopping.done():
+                    if not await world.is_valid(request.identity):
+                        return
+                    yield b": still there\n\n"
+        finally:
+            coming.cancel()
+            stopping.cancel()
+            await asyncio.gather(coming, stopping, return_exceptions=True)
