@@ -4,68 +4,26 @@ import asyncio
 import os
 import random
 import signal
-import sys
-from asyncio.subprocess import DEVNULL, Process
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
-import aiohttp
-
-import stepwell
 from stepwell import AsyncClient, Settings
-from stepwell.server.serving import listen
-from tests.clients import PATIENCE_S
 from tests.crash.process import STEPS
+from tests.crash.server import ServerProcess
 from tests.crash.workers import Worker, check_exactly_once, completed, effects
 from tests.proxy import Proxy
 
-_ROOT = Path(stepwell.__file__).parents[2]
 _NAMES: Final = [f"step-{n}" for n in range(STEPS)]
 
 
-class Server:
-    """A server process, which comes back on the same port."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        listening = listen("127.0.0.1", 0)
-        self.port: int = listening.getsockname()[1]
-        listening.close()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._process: Process | None = None
-
-    async def start(self, **settings: object) -> Self:
-        """Start it; it serves when this returns."""
-        environment = {**os.environ, "PYTHONPATH": f"{_ROOT / 'src'}{os.pathsep}{_ROOT}"}
-        environment |= {f"STEPWELL_{name.upper()}": str(value) for name, value in settings.items()}
-        store = f"sqlite:///{self._folder}/store.db"
-        command = [sys.executable, "-m", "stepwell", "serve", "--store", store, "--port", str(self.port), "--no-auth"]
-        self._process = await asyncio.create_subprocess_exec(*command, stdout=DEVNULL, stderr=DEVNULL, env=environment)
-        async with asyncio.timeout(PATIENCE_S), aiohttp.ClientSession() as http:
-            while not await self._serves(http):
-                await asyncio.sleep(0.05)
-        return self
-
-    async def _serves(self, http: aiohttp.ClientSession) -> bool:
-        assert self._process is not None
-        assert self._process.returncode is None, "it did not start"
-        try:
-            async with http.get(f"{self.url}/readyz") as answer:
-                return answer.status == 200
-        except aiohttp.ClientError:
-            return False
-
-    async def end(self, number: signal.Signals) -> int:
-        """End it by a signal."""
-        assert self._process is not None
-        self._process.send_signal(number)
-        return await self._process.wait()
+def _server(folder: Path) -> ServerProcess:
+    return ServerProcess(f"sqlite:///{folder}/store.db")
 
 
 async def test_server_and_workers_are_killed_in_turn(tmp_path: Path):
     # promises 1, 2 and 4
     dice, run_ids = random.Random(1), [f"run-{n}" for n in range(60)]
-    server = await Server(tmp_path).start()
+    server = await _server(tmp_path).start()
     async with AsyncClient(server.url, settings=Settings(patience_ms=30_000)) as client:
         triggering = asyncio.gather(*(client.workflow.trigger("ten-steps", n, run_id=each) for n, each in enumerate(run_ids)))
         workers = [await Worker.start(tmp_path, url=server.url) for _ in range(2)]
@@ -89,7 +47,7 @@ async def test_server_and_workers_are_killed_in_turn(tmp_path: Path):
 
 async def test_a_worker_is_cut_off_and_silent_in_between(tmp_path: Path):
     run_ids = [f"run-{n}" for n in range(300)]
-    server = await Server(tmp_path).start(server_worker_silence_ms=1_000)
+    server = await _server(tmp_path).start(server_worker_silence_ms=1_000)
     async with AsyncClient(server.url) as client, Proxy("127.0.0.1", server.port) as proxy:
         await asyncio.gather(*(client.workflow.trigger("ten-steps", n, run_id=each) for n, each in enumerate(run_ids)))
         near, far = (
@@ -117,7 +75,7 @@ async def test_a_worker_is_cut_off_and_silent_in_between(tmp_path: Path):
 async def test_a_worker_that_is_frozen_past_its_lease_goes_on_under_a_new_session(tmp_path: Path):
     # promise 4
     old, new = [f"old-{n}" for n in range(5)], [f"new-{n}" for n in range(5)]
-    server = await Server(tmp_path).start(server_worker_silence_ms=1_000)
+    server = await _server(tmp_path).start(server_worker_silence_ms=1_000)
     async with AsyncClient(server.url) as client:
         frozen = await Worker.start(tmp_path, "gated", url=server.url)
         await frozen.until_ready()
@@ -149,7 +107,7 @@ async def test_a_worker_that_is_frozen_past_its_lease_goes_on_under_a_new_sessio
 async def test_a_worker_that_dies_is_replaced_without_waiting_for_its_silence(tmp_path: Path, record_property: Any):
     # promise 12: the kernel closes its connection, and nobody waits for the minute that it could be silent.
     run_ids = [f"run-{n}" for n in range(5)]
-    server = await Server(tmp_path).start(server_worker_silence_ms=60_000)
+    server = await _server(tmp_path).start(server_worker_silence_ms=60_000)
     async with AsyncClient(server.url) as client:
         first = await Worker.start(tmp_path, "gated", url=server.url)
         await first.until_ready()
