@@ -45,6 +45,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Operations in one commit."""
     batch_bytes_max: _Positive = 16 * 1024 * 1024
     """Payload bytes in one commit, roughly."""
+    prune_rows_max: _Positive = 2_000
+    """Rows that one commit removes of runs that are over."""
     query_ms_max: _Positive = 2_000
     """How long a list of records may be looked for."""
     page_bytes_max: _Positive = 8 * 1024 * 1024

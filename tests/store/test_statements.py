@@ -54,6 +54,14 @@ _ASKED = {
     "sqlite/histories": (_STRETCHES,),
     "sqlite/history": ("run-1", 1, 9),
     "sqlite/one_event": ("run-1", 1),
+    "common/prunable": (5, 9_999_999, 0, "", 10),
+    "common/wear_down": (1, 1, "run-1"),
+    "sqlite/tombstones": (10,),
+    "sqlite/delete_events": (_STRETCHES,),
+    "sqlite/delete_messages": (_STRETCHES,),
+    "sqlite/delete_hooks": (_STRETCHES,),
+    "sqlite/delete_keys": (_PAIRS,),
+    "sqlite/delete_runs": (_IDS,),
 }
 
 
@@ -187,7 +195,7 @@ def _plan(connection: apsw.Connection, text: str, parameters: tuple[object, ...]
 
 
 def _scans(connection: apsw.Connection, text: str, parameters: tuple[object, ...]) -> list[str]:
-    growing = ("runs", "events", "stored", "held", "messages", "idempotency")
+    growing = ("runs", "events", "stored", "held", "messages", "idempotency", "hooks", "gone")
     return [
         line
         for line in _plan(connection, text, parameters)

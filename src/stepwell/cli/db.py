@@ -7,6 +7,7 @@ from cyclopts import App, Parameter
 from stepwell.cli.exits import Exit, UsageError
 from stepwell.cli.options import DEFAULT, Common
 from stepwell.cli.output import print_json, print_line, print_value, say
+from stepwell.cli.prune import prune
 from stepwell.clock import Clock
 from stepwell.connect import connect, find_file
 from stepwell.engine.api import KeyBook
@@ -15,6 +16,7 @@ from stepwell.settings import Settings
 
 _AT_ONCE = 1_000
 db = App(name="db", help="Look after the store.")
+db.command(prune)
 
 
 @db.command

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 from stepwell import codec
 from stepwell.clock import Clock
 from stepwell.durations import from_ms
-from stepwell.engine.access import Access
 from stepwell.engine.api import Session, SignalRequest, TriggerRequest, Worker, WorkerInfo
 from stepwell.engine.created import created_payload
 from stepwell.engine.explain import explain
 from stepwell.engine.hook_tokens import HookTokens
 from stepwell.engine.present import run_of, worker_of
 from stepwell.engine.records import EmbeddedRecords
+from stepwell.engine.retention import Retention
 from stepwell.engine.session import LocalSession
 from stepwell.errors import ConflictError, NotFoundError, StepwellError, UnavailableError
 from stepwell.failpoints import counters
@@ -34,7 +34,7 @@ from stepwell.store.base import (
 )
 
 
-class EmbeddedEngine(Access):
+class EmbeddedEngine(Retention):
     """Implements ``Engine``. ``hook_tokens`` makes the tokens of hooks."""
 
     def __init__(self, store: Store, *, clock: Clock, settings: Settings, hook_tokens: HookTokens) -> None:
@@ -223,6 +223,7 @@ def _triggered(request: TriggerRequest, result: Triggered) -> RunRow:
         "id_taken": f"run id {request.run_id!r} is taken by other input or another workflow",
         "key_taken": f"idempotency key {request.idempotency_key!r} of {request.workflow!r} is taken by a run with other input",
         "id_and_key_differ": f"run id {request.run_id!r} and idempotency key {request.idempotency_key!r} name different runs",
+        "pruned": f"the run that has this id or key is being removed: trigger {request.workflow!r} again in a moment",
         "parent_over": f"the parent {request.parent_run_id!r} is over",
         "over": f"run {request.run_id!r} is over and takes no signal any more",
         "full": f"run {request.run_id!r} takes no signal now: too many messages wait for it",

@@ -40,6 +40,8 @@ class Forks(Hooks):
             raise ConflictError(
                 f"run {run_id!r} cannot be forked there: that leaves no room in a history of {row.max_events} events (max_events)"
             )
+        if done.reason == "pruned":
+            raise ConflictError(f"run id {request.run_id!r} is that of a run which is being removed: try again in a moment")
         if done.reason not in ("created", "same"):
             raise ConflictError(f"run id {request.run_id!r} is taken")
         self.want_runs()

@@ -17,6 +17,7 @@ from stepwell.model import STATUSES
 from stepwell.progress import Message, NewEvent, Outcome, Progress, StoredEvent
 from stepwell.store.access import AuditRow, KeepKey, KeyRow, Note, TouchKey
 from stepwell.store.records import RecordOperation, RecordReads, RecordResult
+from stepwell.store.retention import Prunable, Prune, Sweep, Swept
 
 PENDING: Final = STATUSES.index("pending")
 RUNNING: Final = STATUSES.index("running")
@@ -25,6 +26,8 @@ COMPLETED: Final = STATUSES.index("completed")
 FAILED: Final = STATUSES.index("failed")
 CANCELLED: Final = STATUSES.index("cancelled")
 OVER_FROM: Final = COMPLETED
+TOMBSTONE: Final = len(STATUSES)
+"""A run that is being removed: no reader sees it, and its id and key are still taken. Statements write it as 6."""
 
 
 class RunRow(NamedTuple):
@@ -109,8 +112,9 @@ class Triggered(NamedTuple):
 
     ``reason`` is ``"created"``; ``"same"`` (the run that already has this id or key, with equal workflow and input; ``row`` is
     that run); ``"id_taken"``, ``"key_taken"`` (with other input or workflow), ``"id_and_key_differ"``; ``"no_parent"``,
-    ``"parent_over"``; with a signal, ``"over"`` or ``"full"`` for a run that was there and takes no message; of a fork,
-    ``"no_source"``, or ``"limit"`` (what it shares leaves it no room to go on).
+    ``"parent_over"``; ``"pruned"`` (the id or the key is that of a run which is being removed); with a signal, ``"over"`` or
+    ``"full"`` for a run that was there and takes no message; of a fork, ``"no_source"``, or ``"limit"`` (what it shares leaves it
+    no room to go on).
     Only with ``"created"`` and ``"same"`` was anything stored.
     """
 
@@ -389,13 +393,15 @@ Operation: TypeAlias = (
     | Bury
     | Free
     | Expire
+    | Prune
+    | Sweep
     | KeepKey
     | TouchKey
     | Note
     | Progress
     | RecordOperation
 )
-Result: TypeAlias = Triggered | Stored | Hooked | Cancelled | Claimed | Freed | int | list[str] | Outcome | RecordResult
+Result: TypeAlias = Triggered | Stored | Hooked | Cancelled | Claimed | Freed | Swept | int | list[str] | Outcome | RecordResult
 
 
 class Committed(NamedTuple):
@@ -601,6 +607,10 @@ class Store(RecordReads, Protocol):
         ...
 
     async def list_runs(self, query: RunQuery) -> list[StoredRun]: ...
+
+    async def prunable(self, status: int, before_ms: int, after: tuple[int, str], limit: int) -> list[Prunable]:
+        """Runs of a status that were made before a time, oldest first, behind ``(created_at, run_id)``."""
+        ...
 
     async def events(self, run_id: str, after: int, limit: int) -> list[StoredEvent]: ...
 

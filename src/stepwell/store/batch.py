@@ -12,7 +12,7 @@ import msgspec
 
 from stepwell.failpoints import failpoint
 from stepwell.progress import Outcome, Progress, WriteRecords
-from stepwell.store import control, drafts, hooks
+from stepwell.store import control, drafts, hooks, pruning
 from stepwell.store.access import AuditRow, KeepKey, Note, TouchKey, oldest_id
 from stepwell.store.base import (
     Amend,
@@ -45,6 +45,7 @@ from stepwell.store.new_runs import PRIORITY_STEP_MS, KnownRun, Register
 from stepwell.store.plans import Change, Get, Lock, Plan, Request, Row, Table, Together, Write, ask, change, to_json
 from stepwell.store.recording import Recording
 from stepwell.store.records import BuildIndex, Configure, DropKeys
+from stepwell.store.retention import Prune, Sweep, Swept
 from stepwell.store.waits import Waits
 from stepwell.store.written_events import record_and_write
 
@@ -152,6 +153,8 @@ class BatchExecution:
         yield from groups.carry_out(Update, self._update)
         yield from groups.carry_out(Expire, self._expire)
         yield from waits.tell()
+        yield from groups.carry_out(Prune, self._prune)
+        yield from groups.carry_out(Sweep, self._sweep)
         yield from groups.carry_out(Claim, self._claim)
         yield from groups.carry_out(KeepKey, self._keep_key)
         yield from groups.carry_out(TouchKey, self._touch_key)
@@ -283,6 +286,8 @@ class BatchExecution:
             if new.signal is not None:
                 holder = None if new.idempotency_key is None else self._keys.get((new.workflow, new.idempotency_key))
                 ids.append(holder or new.run_id)
+        for prune in groups.of(Prune):
+            ids += prune.run_ids()
         ids += self._parents
         ending = [progress.run_id for progress in progresses if progress.final is not None]
         yield from self._read_drafts(ids, [*ending, *(cancel.run_id for cancel in cancels)])
@@ -342,6 +347,18 @@ class BatchExecution:
         for run in (yield from self._drafts(ids)):
             control.expire(self._page, run, expire.at_ms)
         return ids
+
+    def _prune(self, prune: Prune) -> Plan[list[str]]:
+        failpoint("prune")
+        waiting = yield from ask("find_waiters", list[tuple[str, str]], to_json([run_id for run_id, _ in prune.runs]))
+        return pruning.prune(prune, self._page.runs, {run_id for run_id, _ in waiting})
+
+    def _sweep(self, sweep: Sweep) -> Plan[Swept]:
+        failpoint("sweep")
+        yield from self._write()
+        swept = yield from pruning.sweep(sweep.rows_max)
+        self.has_written |= swept.rows > 0
+        return swept
 
     def _claim(self, claim: Claim) -> Plan[Claimed]:
         failpoint("claim")

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from stepwell.store.base import OVER_FROM, PENDING, RUNNING, NewRun, RunRow, Share, Triggered
+from stepwell.store.base import OVER_FROM, PENDING, RUNNING, TOMBSTONE, NewRun, RunRow, Share, Triggered
 from stepwell.store.drafts import Page, started
 
 PRIORITY_STEP_MS = 60_000
@@ -27,7 +27,11 @@ class Register:
     def enter(self, page: Page, new: NewRun) -> Triggered:
         """Make a run, or find the one that has its id or key. The signal that comes with it is left to others."""
         holder = None if new.idempotency_key is None else self._keys.get((new.workflow, new.idempotency_key))
+        if holder not in self._runs:
+            holder = None  # it was removed, key and all, since the key was looked up
         named = self._runs.get(new.run_id)
+        if any(known is not None and known.row.status == TOMBSTONE for known in (named, self._runs.get(holder or ""))):
+            return Triggered("pruned", None)
         if holder is not None:
             if named is not None and holder != new.run_id:
                 return Triggered("id_and_key_differ", named.row)
@@ -46,7 +50,8 @@ class Register:
                 return Triggered("parent_over", None)
         share = new.share
         if share is not None:
-            if share.source_run_id not in self._parents and share.source_run_id not in self._runs:
+            source = self._runs.get(share.source_run_id)
+            if share.source_run_id not in self._parents and (source is None or source.row.status == TOMBSTONE):
                 return Triggered("no_source", None)
             # Room for run_forked, run_started and the final event.
             if share.seq + 3 > new.max_events:

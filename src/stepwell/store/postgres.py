@@ -57,6 +57,7 @@ from stepwell.store.postgres_wire import (
     parse_address,
 )
 from stepwell.store.records import Changes, CollectionRow, RecordQuery, RecordRows
+from stepwell.store.retention import Prunable
 
 T = TypeVar("T")
 
@@ -339,6 +340,10 @@ class PostgresStore:
     async def list_runs(self, query: RunQuery) -> list[StoredRun]:
         """See ``Store``."""
         return await self._read(lambda reader: reads.list_runs(reader, query))
+
+    async def prunable(self, status: int, before_ms: int, after: tuple[int, str], limit: int) -> list[Prunable]:
+        """See ``Store``."""
+        return await self._read(lambda reader: reads.prunable(reader, status, before_ms, after, limit))
 
     async def events(self, run_id: str, after: int, limit: int) -> list[StoredEvent]:
         """See ``Store``."""

@@ -25,6 +25,7 @@ from stepwell.store.plans import Parameter, to_json
 from stepwell.store.portions import EVENTS_AT_ONCE, stretches
 from stepwell.store.postgres_rows import Speech, ask
 from stepwell.store.postgres_wire import Wire
+from stepwell.store.retention import Prunable
 
 
 class Reader(NamedTuple):
@@ -126,6 +127,11 @@ async def list_runs(reader: Reader, query: RunQuery) -> list[StoredRun]:
     text = f"{reader.speech.text('list_runs')} LIMIT ${len(parameters)}".replace("{where}", " AND ".join(conditions))
     rows = [RunRow(*row) for row in await reader.wire.fetch(text, *parameters)]
     return await _with_ends(reader, rows, with_input=query.with_input, with_output=query.with_output)
+
+
+async def prunable(reader: Reader, status: int, before_ms: int, after: tuple[int, str], limit: int) -> list[Prunable]:
+    """Return runs that may be old enough to be removed."""
+    return [Prunable(*row) for row in await reader.rows("prunable", status, before_ms, *after, limit)]
 
 
 async def events(reader: Reader, run_id: str, after: int, limit: int) -> list[StoredEvent]:

@@ -34,6 +34,7 @@ from stepwell.store.base import (
 from stepwell.store.lanes import Lane
 from stepwell.store.nodes import workflows_of
 from stepwell.store.records import Changes, CollectionRow, RecordQuery, RecordRows
+from stepwell.store.retention import Prunable
 from stepwell.store.sqlite_check import check
 from stepwell.store.sqlite_connection import Connection, close_like_death, connect_reader
 from stepwell.store.sqlite_errors import not_readable
@@ -190,6 +191,10 @@ class SqliteStore:
     async def list_runs(self, query: RunQuery) -> list[StoredRun]:
         """See ``Store``."""
         return await self._read(lambda connection: reads.list_runs(connection, query))
+
+    async def prunable(self, status: int, before_ms: int, after: tuple[int, str], limit: int) -> list[Prunable]:
+        """See ``Store``."""
+        return await self._read(lambda connection: reads.prunable(connection, status, before_ms, after, limit))
 
     async def events(self, run_id: str, after: int, limit: int) -> list[StoredEvent]:
         """See ``Store``."""

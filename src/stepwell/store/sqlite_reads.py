@@ -23,6 +23,7 @@ from stepwell.store.base import (
 from stepwell.store.drafts import EventRow, MessageRow
 from stepwell.store.plans import to_json
 from stepwell.store.portions import EVENTS_AT_ONCE, stretches
+from stepwell.store.retention import Prunable
 from stepwell.store.sqlite_connection import Connection
 from stepwell.store.sqlite_rows import Question, all_rows
 from stepwell.store.statements import statement
@@ -44,6 +45,7 @@ _BATCH_STATE = statement("common/batch_state")
 _LIVE_NODES = statement("common/live_nodes")
 _OWNED = statement("common/owned")
 _LIST_RUNS = statement("common/list_runs")
+_PRUNABLE = statement("common/prunable")
 _COUNT_BY_STATUS = statement("common/count_by_status")
 _COUNT_CLAIMABLE = statement("common/count_claimable")
 
@@ -155,6 +157,11 @@ def list_runs(connection: Connection, query: RunQuery) -> list[StoredRun]:
             break
     cursor.close(True)
     return [_with_ends(connection, run, with_input=query.with_input, with_output=query.with_output) for run in found]
+
+
+def prunable(connection: Connection, status: int, before_ms: int, after: tuple[int, str], limit: int) -> list[Prunable]:
+    """Return runs that may be old enough to be removed."""
+    return [Prunable(*row) for row in all_rows(connection, _PRUNABLE, status, before_ms, *after, limit)]
 
 
 def events(connection: Connection, run_id: str, after: int, limit: int) -> list[StoredEvent]:

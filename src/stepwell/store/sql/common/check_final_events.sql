@@ -7,6 +7,6 @@ FROM runs LEFT JOIN (
             AND later.type = 'run_resumed' AND events.type = 'run_failed'
     ) GROUP BY run_id
 ) AS ends ON ends.run_id = runs.run_id
-WHERE (runs.status >= 3 AND (ends.run_id IS NULL OR ends.amount <> 1 OR ends.last <> runs.seq))
+WHERE (runs.status BETWEEN 3 AND 5 AND (ends.run_id IS NULL OR ends.amount <> 1 OR ends.last <> runs.seq))
     OR (runs.status < 3 AND ends.run_id IS NOT NULL)
 LIMIT $1

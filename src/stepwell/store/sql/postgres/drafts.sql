@@ -7,7 +7,7 @@ WITH locked AS MATERIALIZED (
         SELECT value FROM jsonb_array_elements_text($1::jsonb)
         UNION
         SELECT waiter FROM waiters WHERE run_id IN (SELECT value FROM jsonb_array_elements_text($2::jsonb))
-    )
+    ) AND status < 6
     ORDER BY run_id FOR UPDATE
 )
 SELECT coalesce(json_agg(json_build_array(

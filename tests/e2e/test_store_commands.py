@@ -1,0 +1,82 @@
+"""``stepwell db``, as the person who looks after a store runs it."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.commands import Shell
+
+APP = """
+from stepwell import step, workflow
+
+@workflow("add")
+async def add(ctx, input):
+    return {"sum": await step("sum", sum)(input)}
+
+@workflow("fails")
+async def fails(ctx, input):
+    raise ValueError("no")
+"""
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    (tmp_path / "shop.py").write_text(APP)
+    return Shell(tmp_path)
+
+
+def filled(shell: Shell) -> None:
+    assert shell.run("run", "shop:add", "--input", "[1]", "--id", "added", "--key", "k").code == 0
+    assert shell.run("run", "shop:fails", "--input", "[1]", "--id", "failed").code == 1
+    assert shell.run("trigger", "add", "--input", "[1]", "--id", "new").code == 0
+
+
+def ids(shell: Shell) -> set[str]:
+    return {run["runId"] for run in shell.run("runs", "list", "--json").json["items"]}
+
+
+def test_old_runs_are_counted_and_removed_and_it_is_noted(shell: Shell):
+    filled(shell)
+    young = shell.run("db", "prune", "--older-than", "1d", "--yes", "--json")
+    assert young.json == {"matched": 0, "removed": 0, "rows": 0, "held": 0}
+    counted = shell.run("db", "prune", "--older-than", "0s", "--dry-run")
+    assert (counted.code, counted.out) == (0, "2 runs would be removed\n")
+    assert ids(shell) == {"added", "failed", "new"}
+    some = shell.run("db", "prune", "--older-than", "0s", "--status", "failed", "--yes", "--json")
+    assert some.json["removed"] == 1
+    other = shell.run("db", "prune", "--older-than", "0s", "--workflow", "other", "--yes", "--json")
+    assert other.json["matched"] == 0
+    assert ids(shell) == {"added", "new"}
+    assert shell.run("db", "prune", "--older-than", "0s", "--workflow", "add", "--yes").out == "1 runs are removed\n"
+    assert ids(shell) == {"new"}
+    assert shell.run("runs", "show", "added").code == 4
+    noted = [entry["result"] for entry in shell.run("db", "audit").lines if entry["action"] == "pruneRuns"]
+    assert noted == ["0 runs", "1 runs", "0 runs", "1 runs"]
+    assert shell.run("db", "check").code == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ((), "--older-than"),
+        (("--older-than", "1d", "--before", "2026-01-01T00:00:00Z"), "--older-than"),
+        (("--older-than", "soon"), "--older-than"),
+        (("--before", "2999-01-01T00:00:00Z"), "future"),
+        (("--older-than", "1d", "--status", "running"), "--status"),
+        (("--older-than", "0s"), "add --yes"),
+        (("--older-than", "0s", "--yes", "--store", "http://127.0.0.1:1"), "--store"),
+    ],
+)
+def test_a_removal_that_makes_no_sense_removes_nothing_and_says_why(shell: Shell, args: tuple[str, ...], said: str):
+    filled(shell)
+    refused = shell.run("db", "prune", *args)
+    assert refused.code == 2
+    assert said in refused.err
+    assert ids(shell) == {"added", "failed", "new"}
+
+
+def test_a_store_that_is_not_there_is_not_made_to_be_emptied(shell: Shell):
+    refused = shell.run("db", "prune", "--older-than", "1d", "--yes")
+    assert refused.code == 3
+    assert "there is no store" in refused.err
+    assert not (shell.folder / "runs.db").exists()
