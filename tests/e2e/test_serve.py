@@ -125,3 +125,13 @@ def test_doctor_says_what_is_wrong(shell: Shell):
 
 def test_an_empty_store_is_well(shell: Shell):
     assert shell.run("doctor").code == 0
+
+
+def test_doctor_tells_which_database_it_is_and_what_it_lacks(shell: Shell, postgres_url: str):
+    def database(url: str) -> str:
+        items = shell.run("doctor", "--json", "--store", url).json["items"]
+        return next(each["detail"] for each in items if each["check"] == "database")
+
+    assert database("sqlite:///app.db").startswith("SQLite 3.")
+    assert database(postgres_url).startswith("PostgreSQL ")
+    assert database(f"{postgres_url}&without=skip_locked").endswith(", without skip_locked")

@@ -8,6 +8,7 @@ import pytest
 from stepwell.settings import Settings
 from stepwell.store.base import Store
 from stepwell.store.postgres import PostgresStore
+from stepwell.store.postgres_capabilities import SWITCHES
 from stepwell.store.sqlite import SqliteStore
 from tests.clients import may_block_the_loop
 from tests.store.acting import Node, SetClock
@@ -25,10 +26,12 @@ def store_settings() -> Settings:
     return Settings(messages_max=10)
 
 
-@pytest.fixture(params=["sqlite", "memory", "postgres"])
+@pytest.fixture(params=["sqlite", "memory", "postgres", "postgres-that-lacks-all"])
 def unopened(request: pytest.FixtureRequest, tmp_path: Path, clock: SetClock, store_settings: Settings) -> Store:
-    if request.param == "postgres":
+    if request.param.startswith("postgres"):
         url = request.getfixturevalue("postgres_url")
+        if request.param == "postgres-that-lacks-all":
+            url += f"&without={','.join(SWITCHES)}"
         return PostgresStore(url, clock=clock, settings=store_settings)
     path = tmp_path / "store.db" if request.param == "sqlite" else None
     return SqliteStore(path, clock=clock, settings=store_settings)

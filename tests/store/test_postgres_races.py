@@ -17,6 +17,7 @@ from stepwell.progress import Recorded, Refused
 from stepwell.settings import Settings
 from stepwell.store.base import Batch, BatchState, Claimed, NotApplied, OutcomeUnknown, Stored, Triggered
 from stepwell.store.postgres import PostgresStore
+from stepwell.store.postgres_capabilities import SWITCHES
 from tests.proxy import Proxy
 from tests.store.acting import LEASE_MS, Node, SetClock
 
@@ -27,10 +28,10 @@ async def opened(url: str, clock: Clock | None = None, **settings: int) -> Postg
     return store
 
 
-@pytest.fixture
-async def stores(postgres_url: str, clock: SetClock) -> AsyncIterator[list[PostgresStore]]:
-    """Four nodes' stores on one database."""
-    stores = [await opened(postgres_url, clock) for _ in range(4)]
+@pytest.fixture(params=[(), SWITCHES], ids=["", "lacks-all"])
+async def stores(request: pytest.FixtureRequest, postgres_url: str, clock: SetClock) -> AsyncIterator[list[PostgresStore]]:
+    """Four nodes' stores on one database, which may lack whatever can be missing."""
+    stores = [await opened(f"{postgres_url}&without={','.join(request.param)}", clock) for _ in range(4)]
     yield stores
     wrong = await stores[0].check()
     for store in stores:
@@ -88,6 +89,7 @@ async def test_two_operations_on_one_run_in_one_batch_are_both_done(nodes: list[
     assert (row.seq, row.mailbox_seq) == (5, 2)
 
 
+@pytest.mark.parametrize("stores", [()], indirect=True)
 async def test_a_node_whose_row_is_locked_is_committing_and_not_dead(nodes: list[Node], other: Any, clock: SetClock):
     alive, late = nodes[0], nodes[1]
     await late.commit()
@@ -96,6 +98,23 @@ async def test_a_node_whose_row_is_locked_is_committing_and_not_dead(nodes: list
         await other.execute("UPDATE nodes SET batch = batch WHERE node_id = 'node-1'")
         assert await alive.do(alive.bury()) == 0
     assert await alive.do(alive.bury()) == 1
+
+
+async def test_a_node_that_has_renewed_its_lease_while_somebody_waited_to_bury_it_is_not_dead(
+    nodes: list[Node], other: Any, clock: SetClock, postgres_url: str
+):
+    spy = await asyncpg.connect(postgres_url)
+    await nodes[1].commit()
+    clock.advance(LEASE_MS + 1)
+    async with other.transaction():
+        await other.execute(f"UPDATE nodes SET lease_until = {clock.now_ms() + LEASE_MS} WHERE node_id = 'node-1'")
+        bury = asyncio.create_task(nodes[0].do(nodes[0].bury()))
+        if not nodes[0].store.has.skip_locked:
+            await waits_for_a_lock(spy)
+        else:
+            await bury
+    await spy.close()
+    assert await bury == 0
 
 
 async def test_a_node_that_was_buried_while_its_commit_waited_is_fenced(nodes: list[Node], other: Any, postgres_url: str):
@@ -163,6 +182,21 @@ async def test_a_run_is_claimed_by_one_of_many(nodes: list[Node]):
     # What one has looked at and not taken, another may have skipped at its last look.
     everything = sorted([run_id for some in taken for run_id in some] + await claim_all(nodes[0]))
     assert everything == [f"r{n:03}" for n in range(400)]
+
+
+async def test_a_run_that_was_freed_or_has_expired_meanwhile_is_not_taken_again(nodes: list[Node], clock: SetClock):
+    for n in range(20):
+        await nodes[3].start(f"freed{n}")
+        await nodes[2].start(f"late{n}", timeout_ms=10)
+    await nodes[0].do(nodes[0].bury("node-3"))
+    clock.advance(11)
+    freed = await asyncio.gather(*(node.do(node.free()) for node in nodes[:3]))
+    assert sorted(run_id for some in freed for run_id in some.run_ids) == sorted(f"freed{n}" for n in range(20))
+    late = await asyncio.gather(*(node.do(node.expire(owned_after_ms=0)) for node in nodes[:3]))
+    assert sorted(run_id for some in late for run_id in some) == sorted(f"late{n}" for n in range(20))
+    for n in range(20):
+        assert (await nodes[0].row(f"freed{n}")).turn == 2
+        assert (await nodes[0].types(f"late{n}")).count("run_failed") == 1
 
 
 async def test_nodes_that_signal_each_others_runs_crosswise_get_through(nodes: list[Node]):

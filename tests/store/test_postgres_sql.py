@@ -16,6 +16,7 @@ import stepwell.store
 from stepwell.settings import Settings
 from stepwell.store.plans import to_json
 from stepwell.store.postgres import _PLANNING, PostgresStore
+from stepwell.store.postgres_capabilities import SWITCHES, Capabilities
 from stepwell.store.postgres_migrate import MIGRATIONS
 from stepwell.store.postgres_rows import _TEXTS, Speech
 from tests import postgres
@@ -23,6 +24,8 @@ from tests.store.acting import SetClock
 
 _FOLDER = Path(stepwell.store.__file__).parent
 _SPEECH = Speech(None)
+_PLAIN = Speech(None, Capabilities().without(list(SWITCHES)))
+"""What is said to a database that lacks whatever can be missing."""
 _RUNS = 100_000
 _STEPS = [step for _, _, steps in MIGRATIONS for step in steps]
 _OF_SQLITE = {"begin_batch", "keep_alive"}
@@ -99,6 +102,13 @@ def _whole(name: str) -> str:
 @pytest.mark.parametrize("name", sorted(name for name in _TEXTS if "{rows}" not in _TEXTS[name]))
 def test_a_statement_uses_nothing_that_may_be_missing(name: str):
     assert _wrong(_whole(name)) == []
+
+
+@pytest.mark.parametrize("name", sorted(name for name in _PLAIN._raw if _PLAIN._raw[name] != _TEXTS.get(name)))
+def test_a_plain_statement_uses_less(name: str):
+    text = _PLAIN.text(name)
+    assert _wrong(text) == []
+    assert not re.search("RECURSIVE|LATERAL|SKIP LOCKED|jsonb_to_recordset", text)
 
 
 @pytest.mark.parametrize("step", _STEPS, ids=lambda step: " ".join(step.split()[:7]))
@@ -204,18 +214,25 @@ _ASKED: dict[str, tuple[Any, ...]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", sorted(_ASKED))
-async def test_no_question_scans_a_table_that_grows(filled: str, name: str):
+_OF_PLAIN = {"touch_runs": (_IDS, _IDS), "dead_owners": (), "dead_nodes_without_runs": (), "poll": _ASKED["poll"],
+             "due_new": _ASKED["due_new"], "due_woken": _ASKED["due_woken"], "ends": _ASKED["ends"]}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("speech", "name"), [(_SPEECH, name) for name in sorted(_ASKED)] + [(_PLAIN, name) for name in sorted(_OF_PLAIN)]
+)
+async def test_no_question_scans_a_table_that_grows(filled: str, speech: Speech, name: str):
     connection = await asyncpg.connect(filled)
+    asked = _ASKED | _OF_PLAIN
     try:
         async with connection.transaction():
             await connection.execute(_PLANNING)
-            text = _SPEECH.text(name)
+            text = speech.text(name)
             # As it is kept: planned once, for whatever values will come.
             await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
-            await connection.execute(f"PREPARE asked AS {text}" if _ASKED[name] else "SELECT 1")
-            if _ASKED[name]:
-                values = ", ".join("'" + str(value).replace("'", "''") + "'" for value in _ASKED[name])
+            await connection.execute(f"PREPARE asked AS {text}" if asked[name] else "SELECT 1")
+            if asked[name]:
+                values = ", ".join("'" + str(value).replace("'", "''") + "'" for value in asked[name])
                 plan = await connection.fetch(f"EXPLAIN EXECUTE asked ({values})")
                 await connection.execute("DEALLOCATE asked")
             else:

@@ -13,7 +13,7 @@ from stepwell.cli.options import DEFAULT, Common
 from stepwell.cli.output import print_json, print_table
 from stepwell.clock import Clock
 from stepwell.connect import DEFAULT_URL, connect
-from stepwell.engine.api import Engine, RunFilter
+from stepwell.engine.api import Engine, KeyBook, RunFilter
 from stepwell.errors import StepwellError
 from stepwell.model import Stats
 from stepwell.settings import url_from_environment
@@ -52,6 +52,7 @@ async def doctor(*, common: Common = DEFAULT) -> Exit:
 
 async def _look(engine: Engine) -> list[_Finding]:
     return [
+        *([_Finding("database", True, engine.about())] if isinstance(engine, KeyBook) else []),
         await _ready(engine),
         _clocks(engine),
         _runs(await engine.stats()),

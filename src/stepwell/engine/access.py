@@ -9,6 +9,11 @@ from stepwell.store.access import AuditRow, KeepKey, KeyRow, Note, TouchKey
 class Access(Forks):
     """A part of ``EmbeddedEngine``. Implements ``KeyBook``."""
 
+    def about(self) -> str:
+        """See ``KeyBook.about``."""
+        self.here()
+        return self.store.about
+
     async def keys(self) -> list[KeyRow]:
         """See ``KeyBook.keys``."""
         self.here()

@@ -345,6 +345,10 @@ class Engine(Protocol):
 class KeyBook(Protocol):
     """The keys of servers and their audit log, beside the runs. An engine that is itself behind a server has none."""
 
+    def about(self) -> str:
+        """For people: which database it is, and what it lacks."""
+        ...
+
     def now_ms(self) -> int:
         """The store's clock."""
         ...

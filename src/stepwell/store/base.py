@@ -535,6 +535,12 @@ class Store(RecordReads, Protocol):
 
     name: str
     """For people: the file, or the address without its password."""
+
+    @property
+    def about(self) -> str:
+        """For people: which database it is, and what it lacks. Known once it is open."""
+        ...
+
     questions: int
     """How many questions polling has put to the store so far."""
 

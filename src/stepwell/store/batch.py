@@ -191,15 +191,19 @@ class BatchExecution:
     def _free(self, free: Free) -> Plan[Freed]:
         failpoint("free")
         yield from self._write()
-        dead = to_json((yield from ask("dead_owners", list[str])))
+        owners = yield from ask("dead_owners", list[str])
+        dead = to_json(owners)
         known = to_json(list(free.workflows))
         found = yield from ask("orphans_of_known", list[str], dead, known, free.limit + 1)
         if len(found) <= free.limit:
             found += yield from ask("orphans", list[str], dead, free.limit + 1 + len(found))
         ids = list(dict.fromkeys(found))
-        chosen = ids[: free.limit]
+        chosen: list[str] = []
         paused: list[str] = []
-        for run in (yield from self._drafts(chosen)):
+        for run in (yield from self._drafts(ids[: free.limit])):
+            if run.owner not in owners:
+                continue  # another node was faster
+            chosen.append(run.run_id)
             if drafts.free(self._page, run, pause_at=free.pause_at, at_ms=free.at_ms):
                 drafts.pause_now(self._page, run, (yield from self._reason(run)), free.at_ms)
                 paused.append(run.run_id)
@@ -344,9 +348,14 @@ class BatchExecution:
         ids = yield from ask("late", list[str], expire.at_ms, expire.limit)
         owned_since = expire.at_ms - expire.owned_after_ms
         ids += yield from ask("late_owned", list[str], owned_since, expire.limit - len(ids))
-        for run in (yield from self._drafts(ids)):
+        late = [
+            run
+            for run in (yield from self._drafts(ids))
+            if run.deadline is not None and run.deadline <= (expire.at_ms if run.owner is None else owned_since)
+        ]
+        for run in late:
             control.expire(self._page, run, expire.at_ms)
-        return ids
+        return [run.run_id for run in late]
 
     def _prune(self, prune: Prune) -> Plan[list[str]]:
         failpoint("prune")
@@ -366,10 +375,13 @@ class BatchExecution:
         ids, more = yield from find_due(claim)
         if not ids:
             return Claimed([], more)
-        for run in (yield from self._drafts(ids)):
+        taken = [run for run in (yield from self._drafts(ids)) if drafts.is_due(run, claim.at_ms)]
+        for run in taken:
             drafts.take(self._page, run, claim.at_ms)
         yield from self._write()
-        return Claimed((yield from ask("find_rows", list[RunRow], to_json(ids))), more)
+        rows = yield from ask("find_rows", list[RunRow], to_json([run.run_id for run in taken]))
+        # Where another node was faster with some of them, there may be others.
+        return Claimed(rows, more or len(taken) < len(ids))
 
     def _keep_key(self, keep: KeepKey) -> Plan[int]:
         self.has_written = True

@@ -299,6 +299,11 @@ def is_from_outside(event_type: str) -> bool:
     return event_type not in EVENT_TYPES
 
 
+def is_due(run: Draft, at_ms: int) -> bool:
+    """Tell whether somebody may take a run now."""
+    return run.owner is None and run.status in (PENDING, RUNNING) and run.wake_at is not None and run.wake_at <= at_ms
+
+
 def take(page: Page, run: Draft, at_ms: int) -> None:
     """Make this node the owner of a due run; start it if it is new."""
     run.owner = page.node_id

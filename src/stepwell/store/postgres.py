@@ -40,12 +40,13 @@ from stepwell.store.batch import BatchExecution
 from stepwell.store.checking import RULES
 from stepwell.store.drafts import Page
 from stepwell.store.nodes import workflows_of
+from stepwell.store.postgres_capabilities import Capabilities
 from stepwell.store.postgres_hints import Hints
 from stepwell.store.postgres_lease import LeaseKeeper
 from stepwell.store.postgres_migrate import migrate
 from stepwell.store.postgres_pool import Pool, call_on
 from stepwell.store.postgres_reads import Reader
-from stepwell.store.postgres_rows import Speech, carry_out, changed
+from stepwell.store.postgres_rows import Speech, carry_out, changed, learn
 from stepwell.store.postgres_wire import (
     DRIVER_ERRORS,
     Wire,
@@ -84,7 +85,7 @@ class PostgresStore:
         self.questions = 0
         self._clock = clock
         self._settings = settings
-        self._speech = Speech(clock.now_ms if clock.is_set else None)
+        self._speech = Speech(clock.now_ms if clock.is_set else None, address.has)
         self._pool = Pool(address, self._speech, clock=clock, settings=settings)
         self._lease = LeaseKeeper(address, self._speech, clock)
         self._hints = Hints(self._pool, self._speech, settings, self.name)
@@ -92,6 +93,17 @@ class PostgresStore:
         self._writing = asyncio.Lock()
         self._holder = secrets.token_hex(8)
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def has(self) -> Capabilities:
+        """What the database can do, known once it is open."""
+        return self._speech.has
+
+    @property
+    def about(self) -> str:
+        """See ``Store``."""
+        missing = ", ".join(self.has.missing)
+        return f"{self._pool.version}, without {missing}" if missing else self._pool.version
 
     @property
     def lease_until_boot_ms(self) -> int:
@@ -114,6 +126,7 @@ class PostgresStore:
             try:
                 self._writer = await self._pool.connect()
                 await migrate(self._writer, self._speech, self.name, self._holder)
+                await learn(self._writer, self._speech)
                 return
             except _FORESEEN as error:
                 # A server that starts, or a wire with hiccups, is not missing.

@@ -17,7 +17,7 @@ from stepwell.failpoints import counters
 from stepwell.settings import Settings
 from stepwell.store.postgres_pool import Pool
 from stepwell.store.postgres_rows import Speech
-from stepwell.store.postgres_wire import DRIVER_ERRORS, Wire
+from stepwell.store.postgres_wire import DRIVER_ERRORS, ServerError, Wire, is_not_understood
 
 _PROBE: Final = "?"
 """Begins what is sent to find out whether anything is heard, and says nothing to others."""
@@ -34,8 +34,6 @@ class Hints:
     """What one node says and hears."""
 
     def __init__(self, pool: Pool, speech: Speech, settings: Settings, name: str) -> None:
-        self.can_listen = True
-        """For tests: False, and nothing is heard."""
         self._pool = pool
         self._speech = speech
         self._settings = settings
@@ -60,7 +58,7 @@ class Hints:
 
     def written(self) -> None:
         """Tell the others soon."""
-        if self._due is None:
+        if self._due is None and self._speech.has.notify:
             loop = asyncio.get_running_loop()
             wait_s = self._sent_at + self._settings.watch_ms / 1000 - loop.time()
             self._due = loop.call_later(max(0.0, wait_s), lambda: self._spawn(self._send(self._me)))
@@ -101,7 +99,7 @@ class Hints:
         try:
             gone = asyncio.Event()
             wire.add_termination_listener(partial(_set, gone))
-            if self.can_listen and await self._hears(wire):
+            if self._speech.has.notify and await self._hears(wire):
                 # What was said while nobody listened.
                 changed()
                 await gone.wait()
@@ -113,12 +111,14 @@ class Hints:
     async def _hears(self, wire: Wire) -> bool:
         """Listen, and find out whether anything is heard."""
         self._heard_itself.clear()
-        await wire.add_listener(self._channel, self._heard)
-        await self._send(_PROBE + self._me)
         try:
+            await wire.add_listener(self._channel, self._heard)
+            await self._send(_PROBE + self._me)
             async with asyncio.timeout(_PROBE_S):
                 await self._heard_itself.wait()
-        except TimeoutError:
+        except (TimeoutError, ServerError) as error:
+            if isinstance(error, ServerError) and not is_not_understood(error):
+                raise
             counters["store.deaf"] += 1
             _log.warning(
                 "%s: notifications do not arrive (a pooler in between?): nodes look for each other's work twice a second instead",

@@ -27,6 +27,8 @@ class Pool:
         self._since_boot_ms: int | None = None
         """What to add to this machine's boot time for the server's time: never too much."""
         self.schema = ""
+        self.version = ""
+        """What the database says that it is."""
         self.must_sync = False
         """Whether commits here would not be synced unless they say so."""
         self.trusts_leases_at_boot_ms = 0
@@ -69,10 +71,12 @@ class Pool:
     async def _look(self, wire: Wire) -> None:
         before_ms = self._clock.boot_ms()
         rows = await wire.fetch(self._speech.text("about_server"))
-        sync, fsync, full_pages, version, schema, now_ms, started_ms, is_standby = rows[0]
+        sync, fsync, full_pages, number, schema, now_ms, started_ms, is_standby, version = rows[0]
+        self.version = version.partition(" on ")[0].partition(" (")[0]
         self.set_time(now_ms, before_ms)
-        if version < _OLDEST:
-            raise UnavailableError(f"{self._address.name} is PostgreSQL {version // 10_000}: 14 or newer is needed")
+        if number < _OLDEST and self.version.startswith("PostgreSQL"):
+            # Others that speak its protocol count their own versions.
+            raise UnavailableError(f"{self._address.name} is {self.version}: 14 or newer is needed")
         if is_standby:
             raise UnavailableError(f"{self._address.name} is a standby and only reads: name the primary, or all hosts with "
                                    "target_session_attrs=read-write")  # fmt: skip

@@ -11,6 +11,7 @@ import asyncpg  # type: ignore[import-untyped] # pyright: ignore[reportMissingTy
 
 from stepwell.errors import CorruptStoreError, StepwellError, UnavailableError, ValidationError
 from stepwell.store.base import DataRefused, NotApplied
+from stepwell.store.postgres_capabilities import Capabilities, from_options
 
 _driver: Any = asyncpg
 
@@ -58,10 +59,13 @@ class Address(NamedTuple):
     """For people: without passwords."""
     is_pooled: bool
     """Whether a pooler that knows no prepared statements stands in between (``?prepared=off``)."""
+    has: Capabilities
+    """What the database can do, as far as the address says."""
 
 
 def parse_address(url: str) -> Address:
-    """Read a ``postgresql://`` URL. All options of libpq and of the driver pass through; ``prepared=off`` is our own.
+    """Read a ``postgresql://`` URL. All options of libpq and of the driver pass through. Our own are
+    ``prepared=off``, and what ``postgres_capabilities`` knows.
 
     Raises:
         ValidationError: It is none. ``field`` is ``url``.
@@ -74,6 +78,7 @@ def parse_address(url: str) -> Address:
         raise ValidationError(f"url is no address of PostgreSQL: {error}", field="url") from None
     given = dict(options)
     prepared = given.pop("prepared", "on")
+    has = from_options(given)
     if prepared not in ("on", "off") or "\0" in unquote(url) or parts.fragment:
         raise ValidationError("url is no address of PostgreSQL: prepared must be on or off, and # has no meaning", field="url")
     user, _, place = parts.netloc.rpartition("@")
@@ -84,6 +89,7 @@ def parse_address(url: str) -> Address:
         f"postgresql://{parts.netloc}{parts.path}{whole and '?'}{whole}",
         f"postgresql://{shown_user}{shown_user and '@'}{place}{parts.path}{shown and '?'}{shown}",
         prepared == "off",
+        has,
     )
 
 
@@ -115,6 +121,12 @@ def is_lost(error: Exception) -> bool:
     if state:
         return state.startswith(("08", "57P")) or state in ("25P03", "25P04", "25006", "26000", "42P05")
     return isinstance(error, DRIVER_ERRORS) and not isinstance(error, _driver.DataError)
+
+
+def is_not_understood(error: Exception) -> bool:
+    """Tell whether the server lacks something that a statement uses."""
+    state = sqlstate_of(error)
+    return state.startswith(("0A", "42")) and state != "42501"
 
 
 def is_interruption(error: BaseException | None) -> bool:

@@ -62,6 +62,11 @@ class SqliteStore:
         """Lists of records, which may take their time: nobody else waits behind them."""
 
     @property
+    def about(self) -> str:
+        """See ``Store``."""
+        return f"SQLite {apsw.sqlite_lib_version()}"
+
+    @property
     def lease_until_boot_ms(self) -> int:
         """See ``Store``."""
         return self._writer.lease_until_boot_ms
