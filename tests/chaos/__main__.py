@@ -13,10 +13,11 @@ from typing import Final, NamedTuple
 
 from hypothesis import HealthCheck, given, seed, settings
 
-from tests.chaos.checked import CheckedStorm, Scale, prove
+from tests.chaos.checked import SETTINGS, CheckedStorm, Scale, prove
 from tests.chaos.cluster import Cluster, NotInstalledError
 from tests.chaos.network import Network, NotPermittedError
 from tests.chaos.places import OneCluster, OneFile, OneNetwork, OneServer
+from tests.chaos.served import ManyServers
 from tests.chaos.server import Server
 from tests.chaos.storm import Storm
 from tests.crash.lives import PLACES
@@ -95,6 +96,21 @@ def _postgres(form: Form, number: int, folder: Path) -> str:
         return asyncio.run(blow())
 
 
+def _served(form: Form, number: int, folder: Path) -> str:
+    async def blow() -> str:
+        place = ManyServers(server, folder, 3, SETTINGS)
+        scale = form.checked._replace(workers=6, each=max(1, form.checked.each // 2))
+        storm = CheckedStorm(folder, place, random.Random(number), scale)
+        try:
+            await place.open()
+            return await prove(storm, EVIDENCE / f"served-{number}")
+        finally:
+            await place.close()
+
+    with Server() as server:
+        return asyncio.run(blow())
+
+
 def _sweep(form: Form, number: int, folder: Path) -> str:
     with Server() as server, on_postgres(f"postgresql://postgres@127.0.0.1:{server.port}/postgres") as fresh:
         for name, shape in SHAPES.items():
@@ -157,8 +173,8 @@ def _power(form: Form, number: int, folder: Path) -> str:
 
 
 PROOFS: Final[dict[str, Callable[[Form, int, Path], str]]] = {
-    "kill": _kill, "storm": _storm, "checker": _checker, "postgres": _postgres, "sweep": _sweep, "partition": _partition,
-    "failover": _failover, "laws": _laws, "machine": _machine, "power": _power,
+    "kill": _kill, "storm": _storm, "checker": _checker, "postgres": _postgres, "served": _served, "sweep": _sweep,
+    "partition": _partition, "failover": _failover, "laws": _laws, "machine": _machine, "power": _power,
 }  # fmt: skip
 SHORT_ONES: Final = [name for name in PROOFS if name not in {"sweep", "partition", "failover"}]
 """What the short form does where nothing is named."""

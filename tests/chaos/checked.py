@@ -34,7 +34,7 @@ OUTAGE_S: Final = 30
 PATIENCE_S: Final = 120
 """How long runs may take once nobody is disturbed any more. What is not over then is stuck."""
 _ROOT: Final = Path(stepwell.__file__).parents[2]
-_SETTINGS: Final = {"lease_ms": LEASE_MS, "poll_ms": LEASE_MS // 4, "hook_key": "the same for all"}
+SETTINGS: Final[dict[str, object]] = {"lease_ms": LEASE_MS, "poll_ms": LEASE_MS // 4, "hook_key": "the same for all"}
 
 
 class Scale(NamedTuple):
@@ -194,13 +194,13 @@ class CheckedStorm:
         return read_calls((self._folder / "calls").iterdir())
 
     @asynccontextmanager
-    async def trouble(self, what: Literal["frozen", "cut_off"], pid: int, name: str) -> AsyncIterator[None]:
-        """Write down that something is done to a process for as long as the context lasts."""
+    async def trouble(self, what: Literal["frozen", "cut_off"], name: str, *pids: int) -> AsyncIterator[None]:
+        """Write down that something is done to processes (0: to all of them) for as long as the context lasts."""
         began = boot_ns()
         try:
             yield
         finally:
-            self.troubles.append(Trouble(what=what, pid=pid, at_ns=began, ended_ns=boot_ns()))
+            self.troubles += [Trouble(what=what, pid=pid, at_ns=began, ended_ns=boot_ns()) for pid in pids]
             self.done[name] += not self.is_over
 
     async def _worker(self, name: str) -> None:
@@ -211,7 +211,7 @@ class CheckedStorm:
             listening = asyncio.create_task(worker.until_gone())
             while (ill := self.dice.choice(("frozen", "frozen", "killed", "stopped"))) == "frozen" and not self.is_over:
                 await self.moment(0.8)
-                async with self.trouble("frozen", worker.pid, "frozen worker"):
+                async with self.trouble("frozen", "frozen worker", worker.pid):
                     await self._place.freeze(worker)
                     await self.moment(3 * LEASE_MS / 1000)
                 worker.thaw()
@@ -233,7 +233,7 @@ class CheckedStorm:
         with (self._folder / f"log-{name}").open("ab") as log:
             worker = await Worker.start(
                 self._folder, await self._place.url(name), program="tests.checker.workload", log=log.fileno(),
-                enter=self._place.enter(name), **_SETTINGS,
+                enter=self._place.enter(name), **SETTINGS,
             )  # fmt: skip
         self.pids[name] = worker.pid
         await worker.until_ready()
@@ -270,7 +270,7 @@ class CheckedStorm:
             await asyncio.sleep(0.05)
 
     async def _start_customer(self, member: int) -> Process:
-        settings = {f"STEPWELL_{name.upper()}": str(value) for name, value in _SETTINGS.items()}
+        settings = {f"STEPWELL_{name.upper()}": str(value) for name, value in SETTINGS.items()}
         environment = {**os.environ, **settings, "PYTHONPATH": f"{_ROOT / 'src'}{os.pathsep}{_ROOT}"}
         arguments = [self._seed, str(member), str(self._lists[member]), str(self._scale.errands)]
         url = await self._place.url(f"customer-{member}")

@@ -14,6 +14,7 @@ from tests.proxy import Proxy
 
 _COMMIT: Final = b"COMMIT\0"
 """As the driver sends it."""
+_EVERYBODYS: Final = "cut at a commit"
 Torment = Coroutine[Any, Any, None]
 
 
@@ -49,7 +50,7 @@ class OneServer:
         "fenced", "reaped.nodes", "reaped.runs", "mail.fetched", "commit.unknown_applied", "commit.unknown_not_applied",
         "commit.not_applied", "store.repeated", "store.hints_lost", "store.renewal_failed",
     )  # fmt: skip
-    _WIRES: Final = ("cut", "silent", "silent one way", "slow", "dribbling", "half closed", "refused", "cut at a commit")
+    _WIRES: Final = ("cut", "silent", "silent one way", "slow", "dribbling", "half closed", "refused", _EVERYBODYS)
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -72,6 +73,10 @@ class OneServer:
     def ills(self) -> tuple[str, ...]:
         return ("killed server", *self._WIRES)
 
+    def whom(self, who: str, storm: CheckedStorm) -> list[int]:
+        """Return which workers are cut off if this wire is."""
+        return [storm.pids[who]] if who in storm.pids else []
+
     async def close(self) -> None:
         """Take all wires down."""
         for proxy in self._proxies.values():
@@ -82,7 +87,7 @@ class OneServer:
             await storm.moment(1.5)
             who = storm.dice.choice([who for who in self._proxies if who != "checker"])
             ill = min(self._WIRES, key=lambda ill: (storm.done[ill], storm.dice.random()))
-            async with storm.trouble("cut_off", storm.pids.get(who, 0), ill):
+            async with storm.trouble("cut_off", ill, *([0] if ill == _EVERYBODYS else self.whom(who, storm))):
                 await self._harm(self._proxies[who], ill, storm)
             self._proxies[who].heal()
 
@@ -123,7 +128,7 @@ class OneServer:
     async def _kills(self, storm: CheckedStorm) -> None:
         while not storm.is_over:
             await storm.moment(12)
-            async with storm.trouble("cut_off", 0, "killed server"):
+            async with storm.trouble("cut_off", "killed server", 0):
                 await asyncio.to_thread(self._server.kill)
                 await storm.moment(1)
                 await asyncio.to_thread(self._server.start)
@@ -159,7 +164,7 @@ class OneNetwork:
             await storm.moment(2)
             who = storm.dice.choice(list(storm.pids))
             ill = min(self._CUTS, key=lambda ill: (storm.done[ill], storm.dice.random()))
-            async with storm.trouble("cut_off", storm.pids[who], ill):
+            async with storm.trouble("cut_off", ill, storm.pids[who]):
                 await asyncio.to_thread(self._network.cut, who, *self._CUTS[ill])
                 await storm.moment(4 * LEASE_MS / 1000)
             await asyncio.to_thread(self._network.heal, who)
@@ -193,7 +198,7 @@ class OneCluster:
             await storm.until_somebody_is_served()
             await storm.moment(4)
             primary = await asyncio.to_thread(self._cluster.primary)
-            async with storm.trouble("cut_off", 0, "killed primary"):
+            async with storm.trouble("cut_off", "killed primary", 0):
                 await asyncio.to_thread(self._cluster.kill, primary)
                 try:
                     storm.outages_s.append(await storm.until_somebody_is_served(OUTAGE_S))

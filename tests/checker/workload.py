@@ -6,14 +6,13 @@ says of itself goes to standard output: ``ready``, and its counters at its end.
 """
 
 import asyncio
-import contextlib
 import json
 import os
 import random
 import secrets
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -238,27 +237,26 @@ async def keyed(ctx: Context, input: Any) -> Any:
     return saw.told()
 
 
-@contextlib.asynccontextmanager
-async def _opened(client: AsyncClient) -> AsyncIterator[AsyncClient]:
-    """Open a client, also if its store is away at first."""
+async def _until_done(attempt: Callable[[], Awaitable[object]]) -> None:
+    """Try until the store, or the server, is there."""
     while True:
         try:
-            await client.engine()
+            await attempt()
         except UnavailableError:
             await asyncio.sleep(0.1)
         else:
-            break
-    async with client:
-        yield client
+            return
 
 
 async def work(folder: Path, url: str) -> None:
     """Execute runs until told to stop."""
     global _journal
     _journal = os.open(folder / "effects.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    async with _opened(AsyncClient(url)) as client:
+    client = AsyncClient(url)
+    await _until_done(client.engine)
+    async with client:
         worker = WorkflowWorker(client, concurrency=16)
-        await worker.start_all()
+        await _until_done(worker.start_all)
         os.write(1, b"ready\n")
         await worker.run()
     os.write(1, f"{json.dumps(counters)}\n".encode())
