@@ -26,6 +26,7 @@ NAMES = (
     "big_file",
     "served",
     "records",
+    "postgres",
 )
 RESULTS = Path(__file__).parent / "results"
 
