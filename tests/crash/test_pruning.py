@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stepwell import AsyncClient, Settings, WorkflowWorker, failpoints, step, workflow
-from stepwell.engine.api import OldRuns
+from stepwell.engine.keeping import OldRuns
 from tests import postgres
 from tests.crash.lives import PLACES
 from tests.e2e.commands import Shell

@@ -1,5 +1,6 @@
 """``stepwell db``, as the person who looks after a store runs it."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,35 @@ def test_a_store_that_is_not_there_is_not_made_to_be_emptied(shell: Shell):
     assert refused.code == 3
     assert "there is no store" in refused.err
     assert not (shell.folder / "runs.db").exists()
+
+
+def test_what_is_exported_can_be_read_by_another_tool(shell: Shell):
+    filled(shell)
+    shell.run("signal", "new", "go", "--payload", "[1]", "--id", "s")
+    written = shell.run("db", "export", "all.jsonl", "--json")
+    assert written.code == 0, written.err
+    assert written.json == {"file": "all.jsonl", "runs": 3, "events": 8, "signals": 1, "unreadable": 0}
+    file = shell.folder / "all.jsonl"
+    assert file.stat().st_mode & 0o777 == 0o600
+    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    assert [line["kind"] for line in lines[:2]] == ["export", "run"]
+    assert lines[0]["format"] == 1
+    assert lines[-1] == {"kind": "end", "runs": 3, "events": 8, "signals": 1, "unreadable": 0}
+    shown = shell.run("runs", "show", "added", "--json").json
+    shown.pop("created", None)
+    assert next(line["run"] for line in lines if line["kind"] == "run" and line["run"]["runId"] == "added") == shown
+    events = shell.run("runs", "events", "added", "--json").json
+    assert [line["event"] for line in lines if line["kind"] == "event" and line["event"]["runId"] == "added"] == events["items"]
+    assert [entry["result"] for entry in shell.run("db", "audit").lines if entry["action"] == "exportRuns"] == ["3 runs"]
+    piped = shell.run("db", "export", "--run", "failed")
+    assert [line["kind"] for line in piped.lines] == ["export", "run", "event", "event", "event", "end"]
+
+
+def test_an_export_that_does_not_come_to_its_end_leaves_no_file(shell: Shell):
+    filled(shell)
+    assert shell.run("db", "export", "all.jsonl", "--run", "nobody").code == 4
+    assert shell.run("db", "export", "nowhere/all.jsonl").code == 2
+    assert shell.run("db", "export", "all.jsonl", "--run", "added", "--status", "failed").code == 2
+    assert sorted(path.name for path in shell.folder.glob("*.jsonl")) == []
+    assert list(shell.folder.glob(".*.part")) == []
+    assert shell.run_unread("db", "export").code == 130

@@ -207,6 +207,7 @@ _ASKED: dict[str, tuple[Any, ...]] = {
     "histories": (_STRETCHES,), "ends": (_STRETCHES,), "find_waiters": (_IDS,), "find_final_payloads": (_IDS,),
     "find_awaited_children": (_IDS,), "delete_waiters": (_IDS,), "find_hooks": (to_json([("run-50", "h")]),),
     "hooks_of": ("run-50",), "prunable": (5, 9_999_999, 0, "", 10), "wear_down": (1, 1, "run-1"), "tombstones": (10,),
+    "mail_of": ("run-1", 0, 10),
     "delete_events": (_STRETCHES,), "delete_messages": (_STRETCHES,), "delete_hooks": (_STRETCHES,), "delete_keys": (_PAIRS,),
     "delete_runs": (_IDS,),
     "advance_runs": (to_json([{"run_id": "run-1", "seq": 3, "waiting_for": None}]), 5),

@@ -13,6 +13,7 @@ from stepwell import AsyncClient, Run
 from stepwell.cli.exits import Exit, UsageError
 from stepwell.cli.options import DEFAULT, Common, Flag, StatusName, Tags
 from stepwell.cli.output import notes, print_json, print_value, say, wire
+from stepwell.engine.api import RunFilter
 from stepwell.errors import ConflictError, NotFoundError
 from stepwell.model import Status
 
@@ -45,6 +46,13 @@ class Filter:
     def is_empty(self) -> bool:
         """Whether it names no runs, and so all."""
         return self == Filter()
+
+    def asked(self, status: Status | None) -> RunFilter:
+        """Return what to ask of an engine: the runs with this status."""
+        return RunFilter(
+            workflow_name=self.workflow, status=status, parent_run_id=self.parent, tags=self.tag,
+            created_after=_aware(self.created_after), created_before=_aware(self.created_before),
+        )  # fmt: skip
 
     def matching(self, client: AsyncClient, status: Status) -> AsyncIterator[Run[Any]]:
         """Return the runs with this status."""

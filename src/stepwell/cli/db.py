@@ -5,6 +5,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from stepwell.cli.exits import Exit, UsageError
+from stepwell.cli.export import export
 from stepwell.cli.options import DEFAULT, Common
 from stepwell.cli.output import print_json, print_line, print_value, say
 from stepwell.cli.prune import prune
@@ -16,7 +17,8 @@ from stepwell.settings import Settings
 
 _AT_ONCE = 1_000
 db = App(name="db", help="Look after the store.")
-db.command(prune)
+for command in (export, prune):
+    db.command(command)
 
 
 @db.command

@@ -10,7 +10,7 @@ from stepwell.cli.options import DEFAULT, Common, Flag
 from stepwell.cli.output import notes, print_json, print_value, say
 from stepwell.cli.stores import noted, opened_store
 from stepwell.durations import from_ms, parse_ms, to_ms
-from stepwell.engine.api import Keeper, OldRuns, Removed
+from stepwell.engine.keeping import Keeper, OldRuns, Removed
 from stepwell.model import Status
 
 Ended: TypeAlias = Literal["completed", "failed", "cancelled"]

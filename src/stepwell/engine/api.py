@@ -77,27 +77,6 @@ class RunFilter(msgspec.Struct, kw_only=True):
     include: Sequence[str] = ()
 
 
-class OldRuns(msgspec.Struct, frozen=True, kw_only=True):
-    """Which runs to remove: those that ended before a time, with one of these statuses, all of them final."""
-
-    before_ms: int
-    statuses: Sequence[Status] = ("completed", "failed", "cancelled")
-    workflow_name: str | None = None
-
-
-class Removed(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a removal of runs has come."""
-
-    marked: int = 0
-    """Runs that nobody sees any more."""
-    runs: int = 0
-    """Runs of which nothing is left, those that an earlier removal had marked included."""
-    rows: int = 0
-    """Rows that were removed: events, messages, and the runs themselves."""
-    held: int = 0
-    """Runs that stay, because somebody waits for them or their parent is not over."""
-
-
 class MadeHook(NamedTuple):
     """A hook, and whether it was made now."""
 
@@ -375,22 +354,4 @@ class KeyBook(Protocol):
 
     async def audit(self, after: str, limit: int) -> list[AuditRow]:
         """Return the audit log in order, behind the entry ``after``; "" for the beginning."""
-        ...
-
-
-@runtime_checkable
-class Keeper(KeyBook, Protocol):
-    """What is done to a store as a whole. An engine that is itself behind a server has no say in it."""
-
-    async def count_old(self, which: OldRuns) -> tuple[int, int]:
-        """Count the runs that would be removed, and those that would stay although they are old: somebody waits for them, or
-        their parent is not over."""
-        ...
-
-    def prune(self, which: OldRuns) -> AsyncIterator[Removed]:
-        """Remove runs for good, their histories, messages, hooks and idempotency keys with them. Yields how far it is.
-
-        A run that is being removed is not found any more, and its id and key are taken until it is gone. Safe while other
-        processes do the same or work. What was begun and not finished goes first, whatever is asked for.
-        """
         ...

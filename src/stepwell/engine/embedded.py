@@ -11,10 +11,10 @@ from stepwell.durations import from_ms
 from stepwell.engine.api import Session, SignalRequest, TriggerRequest, Worker, WorkerInfo
 from stepwell.engine.created import created_payload
 from stepwell.engine.explain import explain
+from stepwell.engine.exporting import Exporting
 from stepwell.engine.hook_tokens import HookTokens
 from stepwell.engine.present import run_of, worker_of
 from stepwell.engine.records import EmbeddedRecords
-from stepwell.engine.retention import Retention
 from stepwell.engine.session import LocalSession
 from stepwell.errors import ConflictError, NotFoundError, StepwellError, UnavailableError
 from stepwell.failpoints import counters
@@ -34,7 +34,7 @@ from stepwell.store.base import (
 )
 
 
-class EmbeddedEngine(Retention):
+class EmbeddedEngine(Exporting):
     """Implements ``Engine``. ``hook_tokens`` makes the tokens of hooks."""
 
     def __init__(self, store: Store, *, clock: Clock, settings: Settings, hook_tokens: HookTokens) -> None:

@@ -17,6 +17,17 @@ from stepwell.store.base import OVER_FROM, PENDING, RunQuery, RunRow, StoredRun
 _EVENTS_AT_ONCE: Final = 1_000
 
 
+def query_of(only: RunFilter, before: tuple[int, str] | None, limit: int) -> RunQuery:
+    """Return what to ask of the store: the runs behind one that was made at a time and has an id."""
+    return RunQuery(
+        workflow=only.workflow_name, status=None if only.status is None else STATUSES.index(only.status),
+        parent_run_id=only.parent_run_id, tags=only.tags,
+        created_after=None if only.created_after is None else int(only.created_after.timestamp() * 1000),
+        created_before=None if only.created_before is None else int(only.created_before.timestamp() * 1000),
+        before=before, limit=limit, with_input="input" in only.include, with_output="output" in only.include,
+    )  # fmt: skip
+
+
 class Reading(Node):
     """A part of ``EmbeddedEngine``."""
 
@@ -46,15 +57,8 @@ class Reading(Node):
     async def get_runs(self, only: RunFilter, limit: int, cursor: str | None) -> Page[Run[Any]]:
         """See ``Engine.get_runs``."""
         self.here()
-        query = RunQuery(
-            workflow=only.workflow_name, status=None if only.status is None else STATUSES.index(only.status),
-            parent_run_id=only.parent_run_id, tags=only.tags,
-            created_after=None if only.created_after is None else int(only.created_after.timestamp() * 1000),
-            created_before=None if only.created_before is None else int(only.created_before.timestamp() * 1000),
-            before=None if cursor is None else read_cursor(cursor, only), limit=limit + 1,
-            with_input="input" in only.include, with_output="output" in only.include,
-        )  # fmt: skip
-        found = await self.store.list_runs(query)
+        before = None if cursor is None else read_cursor(cursor, only)
+        found = await self.store.list_runs(query_of(only, before, limit + 1))
         more = len(found) > limit
         items = [await self.shown(stored) for stored in found[:limit]]
         return Page(items, cursor_of(found[limit - 1].row, only) if more else None)

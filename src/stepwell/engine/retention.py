@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from stepwell.engine.access import Access
-from stepwell.engine.api import OldRuns, Removed
+from stepwell.engine.keeping import OldRuns, Removed
 from stepwell.model import STATUSES
 from stepwell.store.pruning import is_held
 from stepwell.store.retention import Prunable, Prune, Sweep, Swept
@@ -24,7 +24,7 @@ class _Found(NamedTuple):
 
 
 class Retention(Access):
-    """A part of ``EmbeddedEngine``. Implements ``Keeper``."""
+    """A part of ``EmbeddedEngine``."""
 
     async def count_old(self, which: OldRuns) -> tuple[int, int]:
         """See ``Keeper.count_old``."""

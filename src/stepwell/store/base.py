@@ -8,6 +8,7 @@ Statuses are small ints in the store: the index into ``model.STATUSES``; from ``
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
@@ -525,7 +526,27 @@ class OutcomeUnknown(StepwellError):
     code = "store_outcome_unknown"
 
 
-class Store(RecordReads, Protocol):
+class RunReads(Protocol):
+    """What runs and their histories are read by."""
+
+    async def find_run(self, run_id: str) -> StoredRun | None:
+        """With input and output."""
+        ...
+
+    async def list_runs(self, query: RunQuery) -> list[StoredRun]: ...
+
+    async def events(self, run_id: str, after: int, limit: int) -> list[StoredEvent]: ...
+
+
+class Snapshot(RunReads, Protocol):
+    """A store as it was at one moment. What others commit meanwhile is not in it."""
+
+    async def mail(self, run_id: str, after: int, limit: int) -> list[Message]:
+        """Messages behind a number, transcribed or not, in order."""
+        ...
+
+
+class Store(RunReads, RecordReads, Protocol):
     """A durable store. Calls are made from one event loop; results of reads are snapshots.
 
     Errors: ``NotApplied``, ``DataRefused``, ``OutcomeUnknown`` and ``FencedError`` (the node is not alive, or its ``number`` is
@@ -604,21 +625,17 @@ class Store(RecordReads, Protocol):
         """Messages that are not transcribed, in order."""
         ...
 
-    async def find_run(self, run_id: str) -> StoredRun | None:
-        """With input and output."""
-        ...
-
     async def statuses(self, run_ids: Sequence[str]) -> dict[str, int]:
         """The status of each of these that exists."""
         ...
 
-    async def list_runs(self, query: RunQuery) -> list[StoredRun]: ...
+    def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:
+        """Keep a moment. For as long as that lasts the database cannot tidy up behind those who write."""
+        ...
 
     async def prunable(self, status: int, before_ms: int, after: tuple[int, str], limit: int) -> list[Prunable]:
         """Runs of a status that were made before a time, oldest first, behind ``(created_at, run_id)``."""
         ...
-
-    async def events(self, run_id: str, after: int, limit: int) -> list[StoredEvent]: ...
 
     async def hooks(self, run_id: str) -> list[HookRow]:
         """The hooks of a run, in the order in which they were made."""

@@ -7,6 +7,7 @@ its identity, its locks, what else it must know, what it writes, the commit.
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Final, TypeVar
 
 import msgspec
@@ -34,6 +35,7 @@ from stepwell.store.base import (
     OwnedRun,
     Poll,
     RunQuery,
+    Snapshot,
     StoredRun,
 )
 from stepwell.store.batch import BatchExecution
@@ -47,6 +49,7 @@ from stepwell.store.postgres_migrate import migrate
 from stepwell.store.postgres_pool import Pool, call_on
 from stepwell.store.postgres_reads import Reader
 from stepwell.store.postgres_rows import Speech, carry_out, changed, learn
+from stepwell.store.postgres_snapshot import postgres_snapshot
 from stepwell.store.postgres_wire import (
     DRIVER_ERRORS,
     Wire,
@@ -365,6 +368,10 @@ class PostgresStore:
     async def hooks(self, run_id: str) -> list[HookRow]:
         """See ``Store``."""
         return await self._read(lambda reader: reads.hooks(reader, run_id))
+
+    def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:
+        """See ``Store``."""
+        return postgres_snapshot(self._pool, self._speech, self.name)
 
     async def find_record(self, collection: str, id: str) -> str | None:
         """See ``Store``."""

@@ -146,6 +146,11 @@ async def events(reader: Reader, run_id: str, after: int, limit: int) -> list[St
     return found
 
 
+async def mail(reader: Reader, run_id: str, after: int, limit: int) -> list[Message]:
+    """Return the messages behind a number, transcribed or not."""
+    return [Message(*row) for row in await reader.rows("mail_of", run_id, after, limit)]
+
+
 async def hooks(reader: Reader, run_id: str) -> list[HookRow]:
     """Return the hooks of a run."""
     return [HookRow(*row) for row in await reader.rows("hooks_of", run_id)]

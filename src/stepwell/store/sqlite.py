@@ -6,6 +6,7 @@ One thread writes and a few read; results come back to the event loop. What is d
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -29,6 +30,7 @@ from stepwell.store.base import (
     OwnedRun,
     Poll,
     RunQuery,
+    Snapshot,
     StoredRun,
 )
 from stepwell.store.lanes import Lane
@@ -38,6 +40,7 @@ from stepwell.store.retention import Prunable
 from stepwell.store.sqlite_check import check
 from stepwell.store.sqlite_connection import Connection, close_like_death, connect_reader
 from stepwell.store.sqlite_errors import not_readable
+from stepwell.store.sqlite_snapshot import sqlite_snapshot
 from stepwell.store.sqlite_writer import SqliteWriter, Ticket
 
 T = TypeVar("T")
@@ -208,6 +211,12 @@ class SqliteStore:
     async def hooks(self, run_id: str) -> list[HookRow]:
         """See ``Store``."""
         return await self._read(lambda connection: reads.hooks(connection, run_id))
+
+    def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:
+        """See ``Store``."""
+        if self._path is None:
+            raise UnavailableError("a store in memory is gone with its process: nothing keeps a moment of it")
+        return sqlite_snapshot(self._path, self.name)
 
     async def find_record(self, collection: str, id: str) -> str | None:
         """See ``Store``."""

@@ -45,6 +45,7 @@ _BATCH_STATE = statement("common/batch_state")
 _LIVE_NODES = statement("common/live_nodes")
 _OWNED = statement("common/owned")
 _LIST_RUNS = statement("common/list_runs")
+_MAIL_OF = statement("common/mail_of")
 _PRUNABLE = statement("common/prunable")
 _COUNT_BY_STATUS = statement("common/count_by_status")
 _COUNT_CLAIMABLE = statement("common/count_claimable")
@@ -174,6 +175,11 @@ def events(connection: Connection, run_id: str, after: int, limit: int) -> list[
         if len(page) < end - start:
             break
     return found
+
+
+def mail(connection: Connection, run_id: str, after: int, limit: int) -> list[Message]:
+    """Return the messages behind a number, transcribed or not."""
+    return [Message(*row) for row in all_rows(connection, _MAIL_OF, run_id, after, limit)]
 
 
 def hooks(connection: Connection, run_id: str) -> list[HookRow]:
