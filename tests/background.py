@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from stepwell import Settings
 from stepwell.connect import connect
 from stepwell.engine.api import Engine
+from stepwell.server.gateway import Gateway
 from stepwell.settings import ServerSettings
 from tests.servers import serving
 
@@ -21,7 +22,12 @@ class Background:
     def __init__(self) -> None:
         self.url = ""
         self.engine: Engine
+        self.gateway: Gateway
         self.loop = asyncio.new_event_loop()
+
+    async def drained(self) -> None:
+        """Let go of the workers, as a server does that is asked to stop."""
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.gateway.drain(), self.loop))
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Do something on the server's loop."""
@@ -40,7 +46,7 @@ def served_aside(store_url: str, settings: Settings, **limits: int) -> Iterator[
         await server.engine.open()
         try:
             async with serving(server.engine, no_auth=True, limits=ServerSettings(**limits)) as live:
-                server.url = live.url
+                server.url, server.gateway = live.url, live.app.world.gateway
                 ready.set()
                 await stop.wait()
             problems.extend(await server.engine.check())

@@ -208,6 +208,10 @@ class Held(Protocol):
         """New messages, in order; some may be known already."""
         ...
 
+    def drain(self) -> None:
+        """Begin no more bodies, and hand the run back once none is under way."""
+        ...
+
     def interrupt(self, reason: str) -> None:
         """The run is no longer this session's (``cancelled``, ``lost``, ``fenced``, ``closed``): drop it, write nothing."""
         ...

@@ -109,6 +109,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """For so long after its last answered heartbeat a worker may start bodies; its runs are kept for as long when it is gone."""
     worker_silence_ms: Annotated[int, Meta(ge=500)] = 5_000
     """A worker that holds runs and says nothing for so long has lost them."""
+    drain_ms: Annotated[int, Meta(ge=0)] = 20_000
+    """How long the bodies of connected workers may go on when the server is asked to stop; then their runs are handed back."""
     stop_ms_max: _Positive = 30_000
     """How long requests under way may take when the server is asked to stop."""
     audit_days: _Positive = 90

@@ -66,10 +66,23 @@ class ServerProcess:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._alive.pid, number)
 
+    async def ask_to_stop(self) -> None:
+        """Send it SIGTERM; return once it says that it stops, while its workers may still finish what is under way."""
+        self.send(signal.SIGTERM)
+        async with aiohttp.ClientSession() as http:
+            while True:
+                async with http.get(f"{self.url}/readyz") as answer:
+                    if answer.status == 503:
+                        return
+
+    async def until_gone(self) -> int:
+        """Return how it has ended."""
+        return await self._alive.wait()
+
     async def end(self, number: signal.Signals) -> int:
         """End it by a signal; return how it has ended."""
         self.send(number)
-        return await self._alive.wait()
+        return await self.until_gone()
 
     @property
     def _alive(self) -> Process:

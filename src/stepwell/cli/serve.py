@@ -1,13 +1,14 @@
 """``stepwell serve``: a store, for programs in any language and workers on other machines."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import Annotated, TypeAlias
 
 from cyclopts import Parameter
 
 from stepwell.cli.exits import Exit, UsageError
-from stepwell.cli.interrupts import Interrupts
+from stepwell.cli.interrupts import Interrupted, Interrupts
 from stepwell.cli.options import DEFAULT, Common, Flag
 from stepwell.cli.output import print_line, say
 from stepwell.connect import connect, find_file
@@ -26,7 +27,8 @@ async def serve(
 ) -> Exit:  # fmt: skip
     """Serve a store over HTTP.
 
-    SIGTERM or Ctrl-C stops it: requests under way finish, streams end.
+    SIGTERM or Ctrl-C stops it: steps under way at its workers may end, their runs are handed back, requests under way finish, and
+    streams end. A second one does not wait for the steps.
 
     Parameters
     ----------
@@ -91,6 +93,12 @@ async def serve(
             async with served(app, listening, proxies=behind_proxy, tls=(tls_cert, tls_key)):
                 _tell_where("https" if tls_cert else "http", host, port, common)
                 await interrupts.asked()
+                gateway = app.world.gateway
+                if gateway.links:
+                    left_s = gateway.limits.drain_ms / 1000
+                    say(f"stopping: steps under way may end within {left_s:g} s; a second signal does not wait", "dim")
+                with suppress(Interrupted):
+                    await interrupts.unless_insisted(gateway.drain())
     finally:
         listening.close()
         await engine.close()

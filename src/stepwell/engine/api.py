@@ -132,6 +132,10 @@ class Session(Protocol):
         """Renew the lease. Returns when it holds; never, if it cannot be had: the runs are interrupted then."""
         ...
 
+    async def until_lost(self) -> None:
+        """Return once nothing more of what is held can be recorded, because nobody is there who would; else never."""
+        ...
+
     def stop_assigning(self) -> None:
         """No more runs for this session."""
         ...

@@ -108,6 +108,10 @@ class LocalSession:
         while not self.may_start():
             await self._home.renew()
 
+    async def until_lost(self) -> None:
+        """See ``Session.until_lost``. A store that is away may come back, and calls wait for it as long as the settings say."""
+        await asyncio.get_running_loop().create_future()
+
     def stop_assigning(self) -> None:
         """See ``Session.stop_assigning``."""
         self.is_assigning = False

@@ -234,7 +234,7 @@ class Execution:
         )
 
     def drain(self) -> None:
-        """Hand the run back as soon as no body of it is under way; no more start."""
+        """See ``Held.drain``."""
         self.is_draining = True
         if not self.bodies:
             self.release()

@@ -16,7 +16,8 @@ MESSAGE_BYTES_MAX: Final = 1024 * 1024
 """One WebSocket message, in either direction."""
 FRAME_BYTES_MAX: Final = 128 * 1024 * 1024
 """One frame in parts: the history of a run, at most."""
-
+DRAIN: Final = "drain"
+"""The reason of an ``Interrupt`` that leaves the worker time."""
 
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**53)]
 Text: TypeAlias = Annotated[str, Meta(max_length=200)]
@@ -212,7 +213,8 @@ class Deliver(_Frame, tag="deliver"):
 
 
 class Interrupt(_Frame, tag="interrupt"):
-    """The run is no longer this worker's: drop it, write nothing."""
+    """The run is no longer this worker's: drop it, write nothing. With the reason ``drain`` it still is: begin no more bodies,
+    and release it once none is under way."""
 
     run_id: str
     turn: int

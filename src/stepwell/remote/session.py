@@ -15,6 +15,7 @@ from stepwell.execution.rest import waiting_text
 from stepwell.progress import Assignment, Held, Progress, Waiting
 from stepwell.remote.clock import ServerClock
 from stepwell.remote.frames import (
+    DRAIN,
     Assign,
     Deliver,
     Done,
@@ -105,6 +106,10 @@ class RemoteSession:
             self._wire.ask_for_lease()
             await self._lease_moved.wait()
 
+    async def until_lost(self) -> None:
+        """See ``Session.until_lost``."""
+        await self._wire.until_lost()
+
     def stop_assigning(self) -> None:
         """See ``Session.stop_assigning``."""
         if self._is_assigning:
@@ -115,8 +120,9 @@ class RemoteSession:
         """See ``Session.close``. Whether the worker is lost is the server's to find."""
         self.stop_assigning()
         self._flush()
+        holds = bool(self._held)
         self._interrupt_all("closed")
-        await self._wire.close(self._patience_s)
+        await self._wire.close(self._patience_s, holds=holds)
         await asyncio.sleep(0)
 
     def _flush_soon(self) -> None:
@@ -179,7 +185,11 @@ class RemoteSession:
                     hold.held.deliver(read_messages(frame.messages))
             elif isinstance(frame, Interrupt):
                 hold = self._find(frame.run_id, frame.turn)
-                if hold is not None:
+                if hold is None:
+                    continue
+                if frame.reason == DRAIN:
+                    hold.held.drain()
+                else:
                     hold.held.interrupt(frame.reason)
 
     def _find(self, run_id: str, turn: int) -> _Hold | None:

@@ -51,7 +51,10 @@ _MARGIN_MS: Final = 100
 """A body starts only while the lease holds for so much longer: between the check and its first instruction time may pass."""
 _DEAF_MS: Final = 2_000
 """A beat that is not answered for so long: the connection is given up, in time to go on with what is held on another."""
+_LOST_MS: Final = 1_000
+"""Without a connection and for so long without a lease, a worker knows that the server has given up what it holds."""
 _OPEN_S: Final = 5.0
+_LOOK_S: Final = 0.05
 _ACTIVE_BEATS: Final = 20
 """So many heartbeats follow after the last run, because the next may come soon and finds a lease."""
 _BACKOFF_S: Final = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.0, 5.0)
@@ -98,6 +101,7 @@ class Wire:
         self._is_draining = False
         self._is_leaving = False
         self._is_kicked = False
+        self._is_connected = False
         # Of the thread alone.
         self._own_loop = asyncio.new_event_loop()
         self._wanted = asyncio.Event()
@@ -156,14 +160,23 @@ class Wire:
         """How long the server certainly does not give up this worker."""
         return self.lease_until_boot_ms - self._boot_ms()
 
-    async def close(self, patience_s: float) -> None:
+    async def until_lost(self) -> None:
+        """Return once the server is away, and has certainly given up what is held."""
+        await self._until_away(holds=True)
+
+    async def _until_away(self, *, holds: bool) -> None:
+        while self._is_connected or (holds and self.lease_left_ms() > -_LOST_MS):  # noqa: ASYNC110 - what another thread sees
+            await asyncio.sleep(_LOOK_S)
+
+    async def close(self, patience_s: float, *, holds: bool) -> None:
         """Say good-bye, and return when the server has handed back what was held, or does not answer."""
         self._is_leaving = True
         self.say(Bye())
-        try:
-            async with asyncio.timeout(patience_s):
-                await asyncio.shield(self._left)
-        except TimeoutError:
+        self.ask_for_lease()  # whoever does not answer that is soon given up
+        lost = asyncio.ensure_future(self._until_away(holds=holds))
+        await asyncio.wait((self._left, lost), timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
+        lost.cancel()
+        if not self._left.done():
             _log.warning("the server did not answer the good-bye of this worker; it will notice that it is gone")
         await self.abandon()
 
@@ -260,8 +273,10 @@ class Wire:
         try:
             joiner = Joiner(FRAME_BYTES_MAX)
             await self._greet(socket, joiner)
+            self._is_connected = True
             await self._talk(socket, joiner)
         finally:
+            self._is_connected = False
             self._sent_at.clear()
             async with asyncio.timeout(1):
                 await socket.close()
@@ -359,6 +374,8 @@ class Wire:
                 if isinstance(frame, Lease):
                     self._leased(frame, now)
                 elif isinstance(frame, Farewell):
+                    if self._is_leaving:
+                        self._tell(self._over)
                     raise Closed(1000, "good-bye", is_farewell=self._is_leaving)
                 else:
                     rest.append(frame)

@@ -5,6 +5,7 @@ what its key allows is looked at for everything that is said.
 """
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from collections import deque
@@ -47,6 +48,7 @@ _KEY_LOOK_S: Final = 5.0
 _REASON_LENGTH_MAX: Final = 100
 
 NORMAL: Final = 1000
+RESTARTS: Final = 1012
 NOT_TEXT: Final = 1003
 NOT_ALLOWED: Final = 1008
 TOO_BIG: Final = 1009
@@ -94,6 +96,10 @@ class Gateway:
         self.limits = limits
         self.boot_ms = clock.boot_ms
         self.links: dict[str, Link] = {}
+        self.is_stopping = False
+        """Workers are let go of, and no new ones come."""
+        self.is_empty = asyncio.Event()
+        """Set when it stops, and no worker is left."""
         self._watch = _Watch(self)
 
     async def serve(self, socket: Socket) -> None:
@@ -107,8 +113,18 @@ class Gateway:
         finally:
             line.gone()
 
-    async def close(self) -> None:
-        """Hand back what all workers hold. No connection is served any more."""
+    async def drain(self) -> None:
+        """Stop: let the bodies under way end for as long as the settings say, then hand back what is left. New workers are sent
+        away, and each of those that are here as soon as it holds nothing.
+        """
+        self.is_stopping = True
+        self._watch.start()
+        self._watch.kick()
+        for link in self.links.values():
+            link.drain()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.limits.drain_ms / 1000):
+                await self.is_empty.wait()
         await self._watch.stop()
         await asyncio.gather(*(self.end(link) for link in list(self.links.values())))
 
@@ -131,7 +147,7 @@ class Gateway:
 
 
 class _Watch(Loop):
-    """Finds the workers that are gone."""
+    """Finds the workers that are gone, and those that can be let go of."""
 
     def __init__(self, gateway: Gateway) -> None:
         super().__init__(_LOOK_MS)
@@ -139,7 +155,16 @@ class _Watch(Loop):
 
     async def tick(self) -> int:
         """End their links; return how many."""
-        gone = [link for link in self._gateway.links.values() if self._gateway.is_gone(link)]
+        links = self._gateway.links
+        if self._gateway.is_stopping:
+            idle = [link for link in links.values() if not link.holds]
+            for link in idle:
+                if isinstance(link.line, _Line):
+                    link.line.break_off(RESTARTS, "the server stops")
+            await asyncio.gather(*(self._gateway.end(link) for link in idle))
+            if not links:
+                self._gateway.is_empty.set()
+        gone = [link for link in links.values() if self._gateway.is_gone(link)]
         for link in gone:
             if isinstance(link.line, _Line):
                 link.line.break_off(SILENT, f"nothing was heard for {self._gateway.limits.worker_silence_ms} ms")
@@ -255,6 +280,8 @@ class _Line:
         link = self._gateway.links.get(hello.session) if hello.session else None
         resumed = link is not None and link.key_id == self._socket.key_id
         if link is None or not resumed:
+            if self._gateway.is_stopping:
+                raise _Closing(RESTARTS, "the server stops")
             link = await self._enter(hello)
         elif isinstance(link.line, _Line):
             link.line.break_off(REPLACED, "the worker is back on another connection")

@@ -13,6 +13,7 @@ from stepwell.errors import PayloadTooLargeError, ValidationError
 from stepwell.model import EVENT_TYPES
 from stepwell.progress import Assignment, Message, Outcome, Progress, Recorded, Refused
 from stepwell.remote.frames import (
+    DRAIN,
     Deliver,
     Done,
     Down,
@@ -55,6 +56,7 @@ class RemoteHeld:
     """A run in the hands of a worker elsewhere. Implements ``progress.Held``: it hands over what the frames brought."""
 
     __slots__ = (
+        "_is_draining",
         "_is_dropped",
         "_link",
         "_messages",
@@ -75,6 +77,7 @@ class RemoteHeld:
         self.ended = ""
         """Empty while this session holds the run; then why it does not any more."""
         self._link = link
+        self._is_draining = False
         self._is_dropped = False
         self._offered: tuple[int, Progress] | None = None
         self._taken: tuple[int, Progress] | None = None
@@ -113,6 +116,8 @@ class RemoteHeld:
         """Say again what may not have arrived."""
         if self._messages:
             self._link.push(Deliver(self.run_id, self.turn, wire_messages(self._messages)))
+        if self._is_draining:
+            self.drain()
 
     # -- for the session
 
@@ -145,6 +150,12 @@ class RemoteHeld:
         seen = self._messages[-1].mailbox_seq if self._messages else 0
         self._messages += tuple(message for message in messages if message.mailbox_seq > seen)
         self._link.push(Deliver(self.run_id, self.turn, wire_messages(messages)))
+
+    def drain(self) -> None:
+        """See ``Held.drain``."""
+        self._is_draining = True
+        if not self.ended:
+            self._link.push(Interrupt(self.run_id, self.turn, DRAIN))
 
     def interrupt(self, reason: str) -> None:
         """See ``Held.interrupt``."""
@@ -181,6 +192,7 @@ class Link:
         """When its connection was lost."""
         self._boot_ms = boot_ms
         self._settings = settings
+        self._is_draining = False
         self._runs: dict[tuple[str, int], RemoteHeld] = {}
 
     def push(self, frame: Down) -> None:
@@ -208,9 +220,18 @@ class Link:
         self._runs[held.run_id, held.turn] = held
         self.sent += 1
         self.push(assign_frame(assignment))
+        if self._is_draining:
+            held.drain()  # it was on its way
         return held
 
     # -- for the connection
+
+    def drain(self) -> None:
+        """The server stops: no more runs, and those that are held are handed back as soon as no body is under way."""
+        self._is_draining = True
+        self.session.stop_assigning()
+        for held in list(self._runs.values()):
+            held.drain()
 
     def has_credit(self, credit: int) -> None:
         """The worker says how much it takes."""

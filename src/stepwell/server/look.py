@@ -61,7 +61,7 @@ async def live(request: Request) -> Answer:
 
 async def ready(request: Request) -> Answer:
     """Say whether requests would be served: the store can be read and written, and the lease is held."""
-    if request.world.stopping.is_set():
+    if request.world.stopping.is_set() or request.world.gateway.is_stopping:
         return answer(Health(status="unavailable", detail="the server is stopping"), 503)
     try:
         await request.world.engine.ready()

@@ -16,6 +16,7 @@ from stepwell.execution.host import Flows
 from stepwell.progress import Assignment, NewEvent
 
 _log: Final = logging.getLogger("stepwell.worker")
+_LOOK_S: Final = 0.05
 
 
 class Executable(Protocol):
@@ -172,21 +173,32 @@ class Runner:
         if self._active or self._kept:
             for execution in [*self._active, *self._kept]:
                 execution.drain()
-            try:
-                async with asyncio.timeout(timeout_s):
-                    await self._empty.wait()
-            except TimeoutError:
+            if not await self._handed_back(timeout_s):
                 for execution in [*self._active, *self._kept]:
                     execution.release()
                 # What is left is a last commit for each; the session waits for the store as long as calls do.
-                try:
-                    async with asyncio.timeout(self._engine.settings.patience_ms / 1000):
-                        await self._empty.wait()
-                except TimeoutError:
-                    _log.warning(
-                        "%d runs could not be handed back: the store does not answer", len(self._active) + len(self._kept)
-                    )
+                if not await self._handed_back(self._engine.settings.patience_ms / 1000):
+                    _log.warning("%d runs could not be handed back: nobody answers", len(self._active) + len(self._kept))
         await self.close()
+
+    async def _handed_back(self, timeout_s: float) -> bool:
+        """Return whether nothing is held any more: within the timeout, and not much later than nobody is there to take it."""
+        ends = asyncio.ensure_future(self._empty.wait()), asyncio.ensure_future(self._until_in_vain())
+        try:
+            await asyncio.wait(ends, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            return self._empty.is_set()
+        finally:
+            for end in ends:
+                end.cancel()
+            await asyncio.gather(*ends, return_exceptions=True)
+
+    async def _until_in_vain(self) -> None:
+        """Return once no body is under way, and nothing that is held can be recorded any more."""
+        while True:
+            await self.session.until_lost()
+            if not self.bodies:
+                return
+            await asyncio.sleep(_LOOK_S)
 
     async def close(self) -> None:
         """End now; what is held is handed back without being recorded further."""
