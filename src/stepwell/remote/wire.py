@@ -160,11 +160,8 @@ class Wire:
         """How long the server certainly does not give up this worker."""
         return self.lease_until_boot_ms - self._boot_ms()
 
-    async def until_lost(self) -> None:
-        """Return once the server is away, and has certainly given up what is held."""
-        await self._until_away(holds=True)
-
-    async def _until_away(self, *, holds: bool) -> None:
+    async def until_lost(self, *, holds: bool = True) -> None:
+        """Return once the server is away, and has certainly given up what is held, if anything is."""
         while self._is_connected or (holds and self.lease_left_ms() > -_LOST_MS):  # noqa: ASYNC110 - what another thread sees
             await asyncio.sleep(_LOOK_S)
 
@@ -173,7 +170,7 @@ class Wire:
         self._is_leaving = True
         self.say(Bye())
         self.ask_for_lease()  # whoever does not answer that is soon given up
-        lost = asyncio.ensure_future(self._until_away(holds=holds))
+        lost = asyncio.ensure_future(self.until_lost(holds=holds))
         await asyncio.wait((self._left, lost), timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
         lost.cancel()
         if not self._left.done():
