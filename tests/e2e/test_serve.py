@@ -72,10 +72,36 @@ def test_a_key_is_made_used_and_revoked_while_a_server_runs(shell: Shell):
         assert shell.run("keys", "revoke", made["keyId"]).code == 0
         while _ask(f"{url}?workflowName=order-1", key=made["key"])[0] == 200:
             pass
-        assert shell.run("keys", "revoke", made["keyId"]).code == 4
+        assert shell.run("keys", "revoke", made["keyId"]).code == 0, "again is no error"
+        assert shell.run("keys", "revoke", "00000000").code == 4
     actions = [(entry["who"], entry["action"]) for entry in shell.run("db", "audit").lines]
     assert actions[:3] == [("cli", "startServer"), ("cli", "createKey"), (made["keyId"], "triggerRun")]
     assert ("cli", "revokeKey") in actions
+
+
+def test_keys_are_made_listed_and_revoked_and_the_audit_log_read_through_a_server(shell: Shell):
+    with shell.start("serve", "--port", "0", STEPWELL_API_KEY="a-key-from-the-environment") as server:
+        at = ["--url", _url(server)]
+        may = {"STEPWELL_API_KEY": "a-key-from-the-environment"}
+        options = ["--scope", "admin", "--workflow", "mail-", "--triggers-per-second", "5", "--expires", "1d"]
+        made = shell.run("keys", "create", "--name", "mail", *options, "--json", *at, **may).json
+        assert (made["workflows"], made["triggersPerSecond"]) == (["mail-"], 5)
+        limited = {"STEPWELL_API_KEY": made["key"]}
+        refused = shell.run("keys", "create", "--name", "wide", *at, **limited)
+        assert (refused.code, "workflows" in refused.err) == (1, True)
+        refused = shell.run("keys", "create", "--name", "odd", "--scope", "write", *at, **may)
+        assert (refused.code, "--scope" in refused.err, "scopes/0" in refused.err) == (2, True, True)
+        listed = shell.run("keys", "list", *at, **may).out
+        assert "mail-*" in listed
+        assert "5/s" in listed
+        assert made["key"].rpartition("_")[2] not in listed
+        assert shell.run("keys", "revoke", made["keyId"], *at, **may).code == 0
+        assert shell.run("keys", "revoke", "00000000", *at, **may).code == 4
+        through = shell.run("db", "audit", *at, **may)
+        assert through.lines == shell.run("db", "audit").lines[: len(through.lines)]
+        told = [(entry["who"], entry["action"], entry["target"], entry["result"]) for entry in through.lines]
+        assert ("environment", "createKey", made["keyId"], "201") in told
+        assert ("environment", "revokeKey", made["keyId"], "200") in told
 
 
 def test_a_server_refuses_to_start_where_it_would_be_open_or_cannot_be(shell: Shell):

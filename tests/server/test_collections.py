@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from stepwell.engine.access_calls import NewKey
 from stepwell.engine.api import Engine
 from stepwell.server.keys import is_scope, new_key
 from tests.api.test_collections import INJECTIONS
@@ -13,7 +14,7 @@ NOTES = "/api/collections/notes/records"
 
 
 async def _key(engine: Engine | Any, *scopes: str) -> str:
-    shown, row = new_key("test", scopes, (), now_ms=engine.now_ms())
+    shown, row = new_key(NewKey(name="test", scopes=scopes), now_ms=engine.now_ms())
     assert await engine.keep_key(row)
     return shown
 

@@ -6,28 +6,29 @@ from typing import Any
 
 import pytest
 
+from stepwell.engine.access_calls import NewKey
 from stepwell.engine.api import Engine
 from stepwell.server.keys import SCOPES, counts, new_key
 from stepwell.server.table import ROUTES, SOCKETS, Route
 from tests.servers import KEY, Http, Live, asking
 
 RUNS = "/api/workflows/runs"
-PARTS = {"{runId}": "r", "{stepId}": "s", "{token}": "swh.x", "{name}": "notes", "{recordId}": "a"}
+PARTS = {"{runId}": "r", "{stepId}": "s", "{token}": "swh.x", "{name}": "notes", "{recordId}": "a", "{keyId}": "00000000"}
 
 
 async def _key(engine: Any, *scopes: str, workflows: tuple[str, ...] = (), expires_ms: int | None = None) -> str:
-    shown, row = new_key("test", scopes, workflows, now_ms=engine.now_ms(), expires_ms=expires_ms)
+    shown, row = new_key(NewKey(name="test", scopes=scopes, workflows=workflows, expires_ms=expires_ms), now_ms=engine.now_ms())
     assert await engine.keep_key(row)
     return shown
 
 
 def test_a_key_is_kept_as_the_hash_of_its_secret():
-    shown, row = new_key("name", ["read"], [], now_ms=1)
+    shown, row = new_key(NewKey(name="name", scopes=["read"]), now_ms=1)
     prefix, key_id, secret = shown.split("_", 2)
     assert (prefix, key_id, len(key_id), len(secret)) == ("swk", row.key_id, 8, 43)
     assert row.secret_hash == hashlib.sha256(secret.encode()).hexdigest()
     assert secret not in str(row)
-    assert new_key("name", ["read"], [], now_ms=1)[0] != shown
+    assert new_key(NewKey(name="name", scopes=["read"]), now_ms=1)[0] != shown
 
 
 def test_every_route_has_an_access_and_every_change_of_state_needs_a_scope():
@@ -108,8 +109,8 @@ async def test_a_revoked_key_ends_at_once_for_requests_and_soon_for_what_is_open
         async with reader.session.get(f"{live.url}{RUNS}/r/events", headers={"Accept": "text/event-stream"}) as stream:
             await stream.content.readuntil(b"run_created")
             engine: Any = live.engine
-            assert await engine.revoke_key(key[4:12])
-            assert not await engine.revoke_key(key[4:12])
+            assert await engine.end_key(key[4:12])
+            assert not await engine.end_key(key[4:12])
             await stream.content.read()
         await reader("GET", RUNS, status=401)
     (row,) = await engine.keys()

@@ -11,11 +11,10 @@ from stepwell.cli.output import print_json, print_line, print_value, say
 from stepwell.cli.prune import prune
 from stepwell.clock import Clock
 from stepwell.connect import connect, find_file
-from stepwell.engine.api import KeyBook
-from stepwell.engine.present import rfc3339
+from stepwell.engine.access_calls import AuditLog
 from stepwell.settings import Settings
 
-_AT_ONCE = 1_000
+_AT_ONCE = 500
 db = App(name="db", help="Look after the store.")
 for command in (export, prune):
     db.command(command)
@@ -40,17 +39,13 @@ async def check(*, common: Common = DEFAULT) -> Exit:
 async def audit(*, common: Common = DEFAULT) -> Exit:
     """Print the audit log of the servers of this store, oldest first: a line of JSON for each entry."""
     engine = connect(common.store)
-    if not isinstance(engine, KeyBook):
-        raise UsageError("the audit log is read where the store is, not through a server: name the store with --store")
+    assert isinstance(engine, AuditLog), "an engine keeps an audit log, or asks one that does"
     await engine.open()
     try:
         after = ""
         while entries := await engine.audit(after, _AT_ONCE):
             for entry in entries:
-                print_line({
-                    "auditId": entry.audit_id, "at": rfc3339(entry.at), "who": entry.who, "action": entry.action,
-                    "target": entry.target, "address": entry.address, "result": entry.result,
-                })  # fmt: skip
+                print_line(entry)
             after = entries[-1].audit_id
     finally:
         await engine.close()

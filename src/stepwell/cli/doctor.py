@@ -13,7 +13,8 @@ from stepwell.cli.options import DEFAULT, Common
 from stepwell.cli.output import print_json, print_table
 from stepwell.clock import Clock
 from stepwell.connect import DEFAULT_URL, connect
-from stepwell.engine.api import Engine, KeyBook, RunFilter
+from stepwell.engine.access_calls import KeyBook
+from stepwell.engine.api import Engine, RunFilter
 from stepwell.errors import StepwellError
 from stepwell.model import Stats
 from stepwell.settings import url_from_environment

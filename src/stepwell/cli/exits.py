@@ -49,6 +49,11 @@ _OPTION_OF = {
     "created_after": "--created-after",
     "created_before": "--created-before",
     "parent_run_id": "--parent",
+    "name": "--name",
+    "scopes": "--scope",
+    "workflows": "--workflow",
+    "triggers_per_second": "--triggers-per-second",
+    "expires": "--expires",
     "url": "--store or STEPWELL_URL",
 }
 """The option that a field of the client's calls comes from."""

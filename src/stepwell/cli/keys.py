@@ -1,45 +1,51 @@
-"""``stepwell keys``: who may ask a server of this store."""
+"""``stepwell keys``: who may ask a server; at its store, or through the server itself."""
 
-import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from stepwell.checks import check_name
 from stepwell.cli.exits import Exit, UsageError
 from stepwell.cli.options import DEFAULT, Common
-from stepwell.cli.output import print_json, print_table, print_value, say, when
+from stepwell.cli.output import print_json, print_table, print_value, say, when, wire
 from stepwell.connect import connect
 from stepwell.durations import from_ms, parse_ms
-from stepwell.engine.api import KeyBook
-from stepwell.errors import NotFoundError
+from stepwell.engine.access_calls import KeyBook, KeyDesk, KeyInfo, NewKey
 from stepwell.settings import ServerSettings
-from stepwell.store.access import KeyRow
 
-keys = App(name="keys", help="Who may ask a server of this store.")
+keys = App(name="keys", help="Who may ask a server.")
 
 
 @asynccontextmanager
-async def _book(common: Common) -> AsyncGenerator[KeyBook]:
+async def _desk(common: Common) -> AsyncGenerator[tuple[KeyDesk, int]]:
+    """Where keys are made for the store or server that was named, and what time it is there, in ms since 1970 UTC."""
     engine = connect(common.store)
-    if not isinstance(engine, KeyBook):
-        raise UsageError("keys are made and revoked where the store is, not through a server: name the store with --store")
     await engine.open()
     try:
-        yield engine
+        yield engine if isinstance(engine, KeyDesk) else _at_store(engine), engine.now_ms()
     finally:
         await engine.close()
+
+
+def _at_store(engine: object) -> KeyDesk:
+    assert isinstance(engine, KeyBook), "an engine keeps keys, or asks one that does"
+    try:
+        # Here and not above: the extra may be missing.
+        from stepwell.server.audit import Audit
+        from stepwell.server.desk import Desk
+    except ModuleNotFoundError as error:
+        raise UsageError(f"the server needs {error.name}. Install it with: pip install 'stepwell[server]'") from None
+    return Desk(engine, audit=Audit(engine, days=ServerSettings.from_environment().audit_days))
 
 
 @keys.command
 async def create(
     *, name: str, scope: Annotated[tuple[str, ...], Parameter(negative=())] = ("read", "trigger", "signal"),
-    workflow: Annotated[tuple[str, ...], Parameter(negative=())] = (), expires: str | None = None, common: Common = DEFAULT,
+    workflow: Annotated[tuple[str, ...], Parameter(negative=())] = (), triggers_per_second: int | None = None,
+    expires: str | None = None, common: Common = DEFAULT,
 ) -> Exit:  # fmt: skip
-    """Make a key, and show it: this once, and never again.
+    """Make a key, and show it: this once, and never again. Through a server, the key that asks needs the scope admin.
 
     Parameters
     ----------
@@ -50,47 +56,39 @@ async def create(
         (read and write a collection; * for all), admin (everything). Several times for several.
     workflow
         Only workflows whose names begin with this. Several times for several; not given: all.
+    triggers_per_second
+        How many runs it may make, on average, at each server. Not given: no limit.
     expires
         When it ends, as in 90d. Not given: never.
     """
-    try:
-        # Here and not above: the extra may be missing.
-        from stepwell.server.audit import Audit
-        from stepwell.server.keys import SCOPES, is_scope, new_key
-    except ModuleNotFoundError as error:
-        raise UsageError(f"the server needs {error.name}. Install it with: pip install 'stepwell[server]'") from None
-    unknown = [each for each in scope if not is_scope(each)]
-    if unknown:
-        raise UsageError(f"--scope must be one of {', '.join(SCOPES)}, or records:NAME:r or :w; not {', '.join(unknown)}")
-    expires_ms = None if expires is None else parse_ms(expires, bare="s", field="--expires")
-    for prefix in workflow:
-        check_name(prefix, "--workflow")
-    async with _book(common) as book:
-        shown, key = new_key(check_name(name, "--name"), scope, workflow, now_ms=book.now_ms(), expires_ms=expires_ms)
-        await book.keep_key(key)
-        await Audit(book, days=ServerSettings.from_environment().audit_days).note("cli", "createKey", key.key_id)
+    wanted = NewKey(
+        name=name, scopes=scope, workflows=workflow, triggers_per_second=triggers_per_second,
+        expires_ms=None if expires is None else parse_ms(expires, bare="s", field="expires"),
+    )  # fmt: skip
+    async with _desk(common) as (desk, _):
+        made = await desk.create_key(wanted)
     if common.json:
-        print_json(_wire(key) | {"key": shown})
+        print_json(wire(made))
     else:
         say("This key is shown once. Keep it where secrets are kept:")
-        print_value(shown)
+        print_value(made.key)
     return Exit.OK
 
 
 @keys.command(name="list")
 async def list_(*, common: Common = DEFAULT) -> Exit:
     """List the keys, without their secrets."""
-    async with _book(common) as book:
-        found = await book.keys()
-        now_ms = book.now_ms()
+    async with _desk(common) as (desk, now_ms):
+        found = await desk.list_keys()
     if common.json:
-        print_json({"items": [_wire(key) for key in found], "nextCursor": None})
+        print_json({"items": found, "nextCursor": None})
         return Exit.OK
-    columns = ("KEY", "NAME", "SCOPES", "WORKFLOWS", "CREATED", "LAST USED", "STATE")
+    columns = ("KEY", "NAME", "SCOPES", "WORKFLOWS", "TRIGGERS", "CREATED", "LAST USED", "STATE")
     print_table(columns, [
         (
-            key.key_id, key.name, ", ".join(json.loads(key.scopes)), ", ".join(f"{each}*" for each in json.loads(key.workflows)),
-            when(from_ms(key.created_at)), when(_time(key.used_at)), _state(key, now_ms),
+            key.key_id, key.name, ", ".join(key.scopes), ", ".join(f"{each}*" for each in key.workflows),
+            "" if key.triggers_per_second is None else f"{key.triggers_per_second:,}/s", when(key.created_at), when(key.used_at),
+            _state(key, now_ms),
         )
         for key in found
     ])  # fmt: skip
@@ -106,36 +104,18 @@ async def revoke(key: str, /, *, common: Common = DEFAULT) -> Exit:
     key
         The key's id, as `stepwell keys list` shows it: the eight letters behind swk_.
     """
-    try:
-        from stepwell.server.audit import Audit
-    except ModuleNotFoundError as error:
-        raise UsageError(f"the server needs {error.name}. Install it with: pip install 'stepwell[server]'") from None
-    async with _book(common) as book:
-        if not await book.revoke_key(key):
-            raise NotFoundError(f"there is no key {key!r} that still counts")
-        await Audit(book, days=ServerSettings.from_environment().audit_days).note("cli", "revokeKey", key)
+    async with _desk(common) as (desk, _):
+        revoked = await desk.revoke_key(key)
     if common.json:
-        print_json({"keyId": key, "revoked": True})
+        print_json(wire(revoked))
     else:
         print_value(f"key {key} is revoked")
     return Exit.OK
 
 
-def _state(key: KeyRow, now_ms: int) -> str:
+def _state(key: KeyInfo, now_ms: int) -> str:
     if key.revoked_at is not None:
-        return f"revoked {when(from_ms(key.revoked_at))}"
+        return f"revoked {when(key.revoked_at)}"
     if key.expires_at is None:
         return "counts"
-    return f"{'expired' if key.expires_at <= now_ms else 'counts until'} {when(from_ms(key.expires_at))}"
-
-
-def _time(ms: int | None) -> datetime | None:
-    return None if ms is None else from_ms(ms)
-
-
-def _wire(key: KeyRow) -> dict[str, Any]:
-    return {
-        "keyId": key.key_id, "name": key.name, "scopes": json.loads(key.scopes), "workflows": json.loads(key.workflows),
-        "createdAt": when(from_ms(key.created_at)), "expiresAt": when(_time(key.expires_at)) or None,
-        "revokedAt": when(_time(key.revoked_at)) or None, "usedAt": when(_time(key.used_at)) or None,
-    }  # fmt: skip
+    return f"{'expired' if key.expires_at <= from_ms(now_ms) else 'counts until'} {when(key.expires_at)}"

@@ -12,8 +12,9 @@ from stepwell.cli.interrupts import Interrupted, Interrupts
 from stepwell.cli.options import DEFAULT, Common, Flag
 from stepwell.cli.output import print_line, say
 from stepwell.connect import connect, find_file
-from stepwell.engine.api import Engine, KeyBook
-from stepwell.settings import api_key_from_environment
+from stepwell.engine.access_calls import KeyBook, NewKey
+from stepwell.engine.api import Engine
+from stepwell.settings import ServerSettings, api_key_from_environment
 from stepwell.store.access import KeyRow
 
 Several: TypeAlias = Annotated[tuple[str, ...], Parameter(negative=())]
@@ -56,7 +57,9 @@ async def serve(
     try:
         # Here and not above: the extra may be missing, and other commands start sooner without it.
         from stepwell.server.app import create_app
-        from stepwell.server.keys import SCOPES, counts, new_key
+        from stepwell.server.audit import Audit
+        from stepwell.server.desk import Desk
+        from stepwell.server.keys import SCOPES, counts
         from stepwell.server.logs import configure
         from stepwell.server.serving import listen, served
     except ModuleNotFoundError as error:
@@ -85,9 +88,9 @@ async def serve(
             if not has_key and not is_local:
                 raise UsageError("off loopback a key must be there first: make one with `stepwell keys create`")
             if not has_key and isinstance(engine, KeyBook):
-                shown, key = new_key("first", SCOPES, (), now_ms=engine.now_ms())
-                await engine.keep_key(key)
-                say(f"The first key, which may do everything, is shown this once: {shown}")
+                audit = Audit(engine, days=ServerSettings.from_environment().audit_days)
+                made = await Desk(engine, audit=audit).create_key(NewKey(name="first", scopes=SCOPES))
+                say(f"The first key, which may do everything, is shown this once: {made.key}")
             app = create_app(engine, api_key=fixed, no_auth=no_auth, hosts=_hosts(host, allow_host), origins=allow_origin)
             await app.world.audit.note("cli", "startServer", f"{host}:{port}")
             async with served(app, listening, proxies=behind_proxy, tls=(tls_cert, tls_key)):

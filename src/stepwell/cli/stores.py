@@ -9,7 +9,7 @@ import uuid_utils
 from stepwell.cli.exits import UsageError
 from stepwell.cli.options import Common
 from stepwell.connect import connect, find_file
-from stepwell.engine.api import KeyBook
+from stepwell.engine.access_calls import KeyBook
 from stepwell.engine.keeping import Keeper
 from stepwell.errors import UnavailableError
 from stepwell.settings import ServerSettings

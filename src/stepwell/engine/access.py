@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
+from stepwell.engine.access_calls import AuditEntry
 from stepwell.engine.forks import Forks
+from stepwell.engine.present import audit_entry_of
 from stepwell.store.access import AuditRow, KeepKey, KeyRow, Note, TouchKey
 
 
@@ -29,8 +31,8 @@ class Access(Forks):
         self.here()
         await self.submit(TouchKey(key_id=key_id, at_ms=self.store.now_ms(), revoke=False))
 
-    async def revoke_key(self, key_id: str) -> bool:
-        """See ``KeyBook.revoke_key``."""
+    async def end_key(self, key_id: str) -> bool:
+        """See ``KeyBook.end_key``."""
         self.here()
         return bool(await self.submit(TouchKey(key_id=key_id, at_ms=self.store.now_ms(), revoke=True)))
 
@@ -39,7 +41,7 @@ class Access(Forks):
         self.here()
         await self.submit(Note(rows=rows, since_ms=since_ms))
 
-    async def audit(self, after: str, limit: int) -> list[AuditRow]:
-        """See ``KeyBook.audit``."""
+    async def audit(self, after: str, limit: int) -> list[AuditEntry]:
+        """See ``AuditLog.audit``."""
         self.here()
-        return await self.store.audit(after, limit)
+        return [audit_entry_of(row) for row in await self.store.audit(after, limit)]

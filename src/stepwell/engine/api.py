@@ -6,7 +6,7 @@ progress. Payloads pass as JSON texts; they were checked and encoded before.
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -16,7 +16,6 @@ from stepwell.errors import StepwellError
 from stepwell.model import Event, Hook, Page, Run, Stats, Status
 from stepwell.progress import Assignment, Held
 from stepwell.settings import Settings
-from stepwell.store.access import AuditRow, KeyRow
 
 
 class SignalRequest(msgspec.Struct, kw_only=True):
@@ -321,41 +320,4 @@ class Engine(Protocol):
 
     async def work(self, workflows: Sequence[tuple[str, str]], worker: Worker) -> Session:
         """Open a session for workflows, each ``(name, version)``; "" for no version. Ready when it returns."""
-        ...
-
-
-@runtime_checkable
-class KeyBook(Protocol):
-    """The keys of servers and their audit log, beside the runs. An engine that is itself behind a server has none."""
-
-    def about(self) -> str:
-        """For people: which database it is, and what it lacks."""
-        ...
-
-    def now_ms(self) -> int:
-        """The store's clock."""
-        ...
-
-    async def keys(self) -> list[KeyRow]:
-        """Return all keys, revoked ones too."""
-        ...
-
-    async def keep_key(self, key: KeyRow) -> bool:
-        """Add a key. Returns False if its id is taken."""
-        ...
-
-    async def use_key(self, key_id: str) -> None:
-        """Note that a key was used."""
-        ...
-
-    async def revoke_key(self, key_id: str) -> bool:
-        """End a key for good. Returns False if there is none that still counts."""
-        ...
-
-    async def note(self, rows: Sequence[AuditRow], since_ms: int) -> None:
-        """Append to the audit log; forget what is older than ``since_ms``."""
-        ...
-
-    async def audit(self, after: str, limit: int) -> list[AuditRow]:
-        """Return the audit log in order, behind the entry ``after``; "" for the beginning."""
         ...

@@ -6,7 +6,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
-from stepwell.engine.api import KeyBook, RunFilter
+from stepwell.engine.access_calls import KeyBook
+from stepwell.engine.api import RunFilter
 from stepwell.model import Event, Run, Status
 
 

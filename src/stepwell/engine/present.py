@@ -9,6 +9,7 @@ import msgspec
 
 from stepwell import codec
 from stepwell.durations import from_ms
+from stepwell.engine.access_calls import AuditEntry, KeyInfo
 from stepwell.engine.api import RunFilter, WorkerInfo
 from stepwell.engine.created import Created, read_created
 from stepwell.errors import ValidationError
@@ -16,6 +17,7 @@ from stepwell.execution.failures import recorded_failure
 from stepwell.execution.histories import TIME_FIELDS, TIMED
 from stepwell.model import STATUSES, ErrorDetails, Event, Run, WaitingFor, WaitKind
 from stepwell.progress import StoredEvent
+from stepwell.store.access import AuditRow, KeyRow
 from stepwell.store.base import OVER_FROM, RunRow, StoredRun
 from stepwell.store.drafts import UNDOING
 
@@ -175,3 +177,20 @@ def _sealed(place: str, only: RunFilter) -> str:
     listed = msgspec.json.encode(msgspec.structs.replace(only, include=()))
     seal = blake2b(place.encode() + listed, digest_size=6).hexdigest()
     return base64.urlsafe_b64encode(f"{place} {seal}".encode()).decode().rstrip("=")
+
+
+def key_info_of(row: KeyRow) -> KeyInfo:
+    """Return a key as it may be shown."""
+    return KeyInfo(
+        key_id=row.key_id, name=row.name, scopes=msgspec.json.decode(row.scopes), workflows=msgspec.json.decode(row.workflows),
+        triggers_per_second=row.triggers_per_second, created_at=from_ms(row.created_at), expires_at=_time(row.expires_at),
+        revoked_at=_time(row.revoked_at), used_at=_time(row.used_at),
+    )  # fmt: skip
+
+
+def audit_entry_of(row: AuditRow) -> AuditEntry:
+    """Return an entry of the audit log."""
+    return AuditEntry(
+        audit_id=row.audit_id, at=from_ms(row.at), who=row.who, action=row.action, target=row.target, address=row.address,
+        result=row.result,
+    )  # fmt: skip

@@ -18,6 +18,7 @@ from stepwell.engine.record_calls import Records
 from stepwell.errors import RateLimitedError, StepwellError, UnavailableError, ValidationError
 from stepwell.execution.tokens import parse_token
 from stepwell.model import Event, Hook, Page, Run, Stats
+from stepwell.remote.access import RemoteAccess
 from stepwell.remote.clock import ServerClock
 from stepwell.remote.http import Http
 from stepwell.remote.problems import read_batch
@@ -116,7 +117,7 @@ class _Result(_Body):
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class RemoteEngine:
+class RemoteEngine(RemoteAccess):
     """Implements ``Engine`` over a server's URL."""
 
     def __init__(self, url: str, *, api_key: str | None, clock: Clock, settings: Settings) -> None:

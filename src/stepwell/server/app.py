@@ -5,7 +5,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
-from stepwell.engine.api import Engine, KeyBook
+from stepwell.engine.access_calls import KeyBook
+from stepwell.engine.api import Engine
 from stepwell.errors import AuthenticationError, PermissionDeniedError, StepwellError
 from stepwell.server.answers import Answer
 from stepwell.server.audit import Audit
@@ -113,7 +114,7 @@ class App:
 
     async def _handled(self, request: Request, route: Route) -> Answer:
         answer = await route.handler(request)
-        if route.is_audited:
+        if route.is_audited or request.is_noted:
             await self._note(request, route.name, str(answer.status))
         return answer
 

@@ -4,7 +4,7 @@ from typing import Final
 
 import uuid_utils
 
-from stepwell.engine.api import KeyBook
+from stepwell.engine.access_calls import KeyBook
 from stepwell.store.access import AuditRow
 
 _DAY_MS: Final = 86_400_000

@@ -12,6 +12,9 @@ from stepwell.model import Run, Status
 NAME: Final = r"^[^\u0000-\u001f\u007f-\u009f]+$"
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200, pattern=NAME)]
 RunId: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]{1,200}$")]
+ScopeName: TypeAlias = Annotated[
+    str, Meta(pattern=r"^(read|trigger|signal|operate|worker|admin|records:[^\u0000-\u001f\u007f-\u009f]{1,200}:[rw])$")
+]
 Reason: TypeAlias = Annotated[str, Meta(min_length=1, max_length=1000)]
 Tags: TypeAlias = Annotated[list[Name], Meta(max_length=50)]
 Time: TypeAlias = Annotated[datetime, Meta(tz=True)]
@@ -124,6 +127,21 @@ class ForkBody(_Body):
     """The source's if it is not given."""
 
 
+class KeyBody(_Body):
+    """A key to be made."""
+
+    name: Name
+    """What it is for, for people."""
+    scopes: Annotated[list[ScopeName], Meta(min_length=1, max_length=100)]
+    """What it may do: `read`, `trigger`, `signal`, `operate`, `worker`, `records:NAME:r` and `:w` (`*` for all), `admin`."""
+    workflows: Annotated[list[Name], Meta(max_length=100)] = []
+    """Only workflows whose names begin with one of these; none: all."""
+    expires: Span | None = None
+    """From now on. It does not if it is not given."""
+    triggers_per_second: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    """How many runs it may make, on average, at each server. No limit if it is not given."""
+
+
 class StepResultBody(_Body):
     """The result of a step, recorded by hand."""
 
@@ -170,6 +188,14 @@ class PageQuery(_Query):
     limit: Annotated[int, Meta(ge=1, le=500)] = 20
     cursor: Annotated[str, Meta(min_length=1, max_length=1000)] | None = None
     """``nextCursor`` of the page before."""
+
+
+class AuditQuery(_Query):
+    """Which part of the audit log."""
+
+    limit: Annotated[int, Meta(ge=1, le=500)] = 100
+    cursor: Annotated[str, Meta(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")] | None = None
+    """`nextCursor` of the page before, or the `auditId` of the last entry that you have."""
 
 
 class CancelQuery(_Query):

@@ -10,12 +10,11 @@ import json
 import re
 import secrets
 import string
-from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final, Literal, TypeAlias
 
-from stepwell.engine.api import KeyBook
+from stepwell.engine.access_calls import KeyBook, NewKey
 from stepwell.errors import AuthenticationError, RateLimitedError, StepwellError
 from stepwell.store.access import KeyRow
 
@@ -67,15 +66,15 @@ NOBODY: Final = Identity("", frozenset())
 """Whoever has shown no key."""
 
 
-def new_key(
-    name: str, scopes: Sequence[str], workflows: Sequence[str], *, now_ms: int, expires_ms: int | None = None
-) -> tuple[str, KeyRow]:  # fmt: skip
+def new_key(wanted: NewKey, *, now_ms: int) -> tuple[str, KeyRow]:
     """Draw a key; return what to show once, and what to keep."""
     key_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(8))
     secret = secrets.token_urlsafe(32)
     row = KeyRow(
-        key_id=key_id, name=name, secret_hash=_hashed(secret), scopes=json.dumps(list(scopes)),
-        workflows=json.dumps(list(workflows)), created_at=now_ms, expires_at=None if expires_ms is None else now_ms + expires_ms,
+        key_id=key_id, name=wanted.name, secret_hash=_hashed(secret), scopes=json.dumps(list(dict.fromkeys(wanted.scopes))),
+        workflows=json.dumps(list(dict.fromkeys(wanted.workflows))), created_at=now_ms,
+        triggers_per_second=wanted.triggers_per_second,
+        expires_at=None if wanted.expires_ms is None else now_ms + wanted.expires_ms,
     )  # fmt: skip
     return f"swk_{key_id}_{secret}", row
 

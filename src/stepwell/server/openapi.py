@@ -10,8 +10,9 @@ from typing import Any, Final, cast
 import msgspec
 
 from stepwell import model
-from stepwell.engine import api
+from stepwell.engine import access_calls, api
 from stepwell.server import bodies, examples, problems
+from stepwell.server.access import JSON_LINES
 from stepwell.server.answers import JSON, wire_type
 from stepwell.server.problems import MEDIA, ProblemDetails
 from stepwell.server.streams import EVENT_STREAM
@@ -41,9 +42,11 @@ _ERRORS: Final = {
     500: "Something went wrong that nobody has foreseen; the log has it under `requestId`.",
     503: "The store cannot be reached, or the server is full or stopping. Nothing is known to have been done.",
 }
-_WHOLE: Final = frozenset({"Run", "Event", "Hook", "WaitingFor", "ErrorDetails"})
+_WHOLE: Final = frozenset({"Run", "Event", "Hook", "WaitingFor", "ErrorDetails", "KeyInfo", "MadeKey", "AuditEntry"})
 """Written with all their fields, always."""
-_TIMES: Final = frozenset({"createdAt", "startedAt", "completedAt", "updatedAt", "until", "expires"})
+_TIMES: Final = frozenset({
+    "createdAt", "startedAt", "completedAt", "updatedAt", "until", "expires", "expiresAt", "revokedAt", "usedAt", "at",
+})  # fmt: skip
 _ALWAYS: Final = (400, 403, 414, 421, 422, 431, 500, 503)
 _WITH_KEY: Final = (401, 429)
 _WITH_BODY: Final = (408, 413, 415)
@@ -52,6 +55,7 @@ _PARTS: Final[dict[str, dict[str, Any]]] = {
     "stepId": {"type": "string", "minLength": 1, "maxLength": 1000, "description": "The step's identity, as events show it."},
     "name": {"type": "string", "pattern": bodies.NAME, "minLength": 1, "maxLength": 200, "description": "The collection's name."},
     "recordId": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,200}$", "description": "The record's id."},
+    "keyId": {"type": "string", "pattern": "^[a-z0-9]{8}$", "description": "The eight characters behind `swk_`."},
     "token": {
         "type": "string",
         "minLength": 1,
@@ -254,9 +258,13 @@ def _content(route: Route, kind: Any, names: _Components) -> dict[str, Any]:
     if kind is dict:
         return {JSON: {"schema": {"type": "object"}}}
     content: dict[str, Any] = {JSON: {"schema": names.page_of(_element(kind)) if isinstance(kind, list) else names.ref(kind)}}
-    if route.name in {"listEvents", "listRecords"}:
-        content[EVENT_STREAM] = {"schema": {"type": "string"}}
+    if route.name in _STREAMED:
+        content[_STREAMED[route.name]] = {"schema": {"type": "string"}}
     return content
+
+
+_STREAMED: Final = {"listEvents": EVENT_STREAM, "listRecords": EVENT_STREAM, "listAudit": JSON_LINES}
+"""What a route answers in another form, if it is asked for by `Accept`."""
 
 
 _ANY: Final = {
@@ -287,7 +295,9 @@ def _problem(status: int) -> dict[str, Any]:
 
 def _tag(route: Route) -> str:
     words = route.path.split("/")
-    return "collections" if words[2:3] == ["collections"] else words[3] if route.path.startswith("/api/") else "operations"
+    if words[1] != "api":
+        return "operations"
+    return words[3] if words[2] == "workflows" else words[2]
 
 
 @cache
@@ -295,7 +305,7 @@ def _remarks() -> Mapping[tuple[str, str], str]:
     """Return what the code says about each field, by the type and the field's name on the wire."""
     return {
         (name, problems.camel(field).rstrip("_")): said
-        for module in (model, api, bodies, problems)
+        for module in (model, api, access_calls, bodies, problems)
         for name, field, said in _remarks_in(ast.parse(inspect.getsource(module)))
     }
 

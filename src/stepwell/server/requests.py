@@ -9,6 +9,7 @@ import msgspec
 
 from stepwell import codec
 from stepwell.client.requests import new_id
+from stepwell.errors import PermissionDeniedError
 from stepwell.server.keys import ANYBODY, Identity
 from stepwell.server.problems import Problem, too_large
 from stepwell.server.reading import read_body, read_json, read_query
@@ -42,6 +43,8 @@ class Request:
     route: str = "(none)"
     target: str = ""
     """What the audit log calls it that was touched, where the path does not say it."""
+    is_noted: bool = False
+    """Whether the audit log has it, though the route is not audited."""
 
     async def json(self) -> Any:
         """Return the value of the body.
@@ -77,6 +80,15 @@ class Request:
         media = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media not in _JSON_TYPES:
             raise Problem(415, "not_json", f"the body must be application/json, not {media[:80] or 'of no type'!r}")
+
+    def must_see_all(self) -> None:
+        """Refuse a key that was made for some workflows what is about all.
+
+        Raises:
+            PermissionDeniedError: It is such a key.
+        """
+        if self.identity.workflows:
+            raise PermissionDeniedError("this is about all workflows, and this key was made for some")
 
     async def bytes(self) -> bytes:
         """Read the body.

@@ -11,9 +11,10 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
+from stepwell.engine.access_calls import AuditEntry, KeyInfo, MadeKey
 from stepwell.engine.api import WorkerInfo
 from stepwell.model import CollectionSettings, Event, Hook, Run, Stats
-from stepwell.server import bodies, events, hooks, look, records, runs, workers
+from stepwell.server import access, bodies, events, hooks, look, records, runs, workers
 from stepwell.server.answers import Answer
 from stepwell.server.keys import Scope
 from stepwell.server.requests import Request
@@ -201,6 +202,22 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(
         "DELETE", f"{_RECORDS}/{{recordId}}", "deleteRecord", "records:*:w", records.delete,
         summary="Delete a record", answers={200: bodies.DeletedRecord}, problems=_NO_RECORD | _CHANGED,
+    ),
+    Route(
+        "POST", "/api/keys", "createKey", "admin", access.create,
+        is_audited=True, summary="Make a key, and show it this once", body=bodies.KeyBody, answers={201: MadeKey},
+    ),
+    Route(
+        "GET", "/api/keys", "listKeys", "admin", access.list_,
+        summary="List the keys, without their secrets", answers={200: [KeyInfo]},
+    ),
+    Route(
+        "DELETE", "/api/keys/{keyId}", "revokeKey", "admin", access.revoke,
+        is_audited=True, summary="End a key for good", answers={200: KeyInfo}, problems={404: "there is no such key"},
+    ),
+    Route(
+        "GET", "/api/audit", "listAudit", "admin", access.audit,
+        summary="Read the audit log, oldest first; all of it as JSON lines", query=bodies.AuditQuery, answers={200: [AuditEntry]},
     ),
     Route(
         "GET", "/healthz", "getHealth", "public", look.live,

@@ -18,6 +18,8 @@ class KeyRow(NamedTuple):
     workflows: str
     """A JSON list of prefixes of workflow names; empty for all."""
     created_at: int
+    triggers_per_second: int | None = None
+    """None for no limit."""
     expires_at: int | None = None
     revoked_at: int | None = None
     used_at: int | None = None

@@ -385,7 +385,7 @@ class BatchExecution:
 
     def _keep_key(self, keep: KeepKey) -> Plan[int]:
         self.has_written = True
-        return (yield from change("add_key", *keep.key[:7]))
+        return (yield from change("add_key", *keep.key[:8]))
 
     def _touch_key(self, touch: TouchKey) -> Plan[int]:
         self.has_written = True

@@ -134,6 +134,7 @@ CREATE TABLE IF NOT EXISTS api_keys (
     scopes TEXT NOT NULL,
     workflows TEXT NOT NULL,
     created_at BIGINT NOT NULL,
+    triggers_per_second BIGINT,
     expires_at BIGINT,
     revoked_at BIGINT,
     used_at BIGINT,

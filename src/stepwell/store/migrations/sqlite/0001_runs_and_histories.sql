@@ -133,6 +133,7 @@ CREATE TABLE api_keys (
     scopes TEXT NOT NULL,
     workflows TEXT NOT NULL,
     created_at INTEGER NOT NULL,
+    triggers_per_second INTEGER,
     expires_at INTEGER,
     revoked_at INTEGER,
     used_at INTEGER
