@@ -152,6 +152,21 @@ async def test_a_key_pins_a_step_to_a_business_id_whatever_the_order(client: Asy
     assert calls == ["a", "b", "c", "d"]
 
 
+async def test_keys_that_look_like_identities_do_not_collide(client: AsyncClient):
+    keys = ["a", "a", "a#1", "a%231", "b/sleep:0", "c/compensate:c@d", "~0/a", "anna@example.org"]
+
+    @workflow("steps-key-collisions")
+    async def wf(ctx):
+        results = [await step("x", lambda number=number: number, key=key)() for number, key in enumerate(keys)]
+        await ctx.wait_for_signal("go")
+        return results
+
+    assert await executed_twice(client, wf, len(keys)) == [*range(len(keys))]
+    run = (await client.workflow.get_runs(wf)).items[0]
+    events = await events_of(client, run.run_id, "step_completed")
+    assert {event.name for event in events} == {"x"}
+
+
 async def test_names_that_look_like_identities_do_not_collide(client: AsyncClient):
     names = ["x", "x", "x#1", "x%231", "a/b", "~0/x", "sleep:0", "signal:go", "c@k"]
 

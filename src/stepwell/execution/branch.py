@@ -7,7 +7,7 @@ hands out identities. The contextvar says where a caller is: in a branch, in the
 from contextvars import ContextVar
 from typing import Any, Final, Generic, TypeVar
 
-from stepwell.execution.identity import operation_key, step_key
+from stepwell.execution.identity import operation_key, pinned, step_key
 
 E = TypeVar("E")
 
@@ -41,7 +41,7 @@ class Branch(Generic[E]):
         """Return the identity of the next step of this name, or of the one pinned to a key."""
         own = step_key(name)
         if key is not None:
-            own = f"{own}@{key}"
+            own = pinned(own, key)
         ordinal = self.ordinal(own)
         return f"{self.path}{own}#{ordinal}" if ordinal else f"{self.path}{own}"
 

@@ -30,6 +30,11 @@ def step_key(name: str) -> str:
     return f"{kind}%3A{rest}" if colon and kind in KINDS else key
 
 
+def pinned(step: str, key: str) -> str:
+    """Return the key of a step that is pinned to a business id: ``charge@order-17``."""
+    return f"{step}@{key.translate(_ESCAPES)}"
+
+
 def operation_key(kind: str, name: str = "") -> str:
     """Return the key of an operation that is not a step, without its ordinal."""
     return f"{kind}:{name.translate(_ESCAPES)}"
