@@ -1,4 +1,4 @@
-// A worker in plain JavaScript, for Node 20 or newer, without a dependency: steps, a durable sleep and a signal.
+// A worker in plain JavaScript, for Node 20 or newer, without a dependency: steps, a durable sleep, a signal and a record.
 //
 //   node --experimental-websocket examples/worker.js http://127.0.0.1:7331
 //
@@ -12,6 +12,7 @@ const workflows = {
     const by = await ctx.signal("sign");
     return ctx.step("sign", async () => `${greeting}! -- ${by}`);
   },
+  "js-guestbook": async (ctx, name) => ctx.write("enter", "guests", { action: "create", id: crypto.randomUUID(), data: { name } }),
 };
 
 const [base = "http://127.0.0.1:7331"] = process.argv.slice(2);
@@ -21,7 +22,7 @@ const MARGIN_MS = 100;
 const CAPACITY = 100;
 
 const runs = new Map(); // runId/turn to Run
-let socket, session = "", assigned = 0, beat = 0, leaseUntil = 0, ahead = Date.now() - clock(), leaving = false, tries = 0;
+let socket, session = "", assigned = 0, beat = 0, leaseUntil = 0, ahead = Date.now() - clock(), leaving = false, tries = 0, writingsMax = 0;
 let outgoing = [], parts = [];
 const beats = new Map(), leaseWaiters = [];
 const now = () => clock() + ahead;
@@ -64,7 +65,7 @@ class Gone extends Error {} // thrown into a workflow whose run is not ours any 
 
 class Run {
   constructor(frame) {
-    Object.assign(this, { runId: frame.runId, turn: frame.turn, no: 0, events: [], consumed: [], unsettled: null, over: false });
+    Object.assign(this, { runId: frame.runId, turn: frame.turn, no: 0, events: [], writings: [], consumed: [], unsettled: null, over: false });
     this.consumedSeq = frame.mailboxConsumed ?? 0;
     this.lastAt = frame.startedAt;
     this.names = new Map(); // how often each name was used: the second is name#1
@@ -82,6 +83,7 @@ class Run {
       step: (name, body) => this.step(name, body),
       sleep: (name, ms) => this.sleep(name, ms),
       signal: (name) => this.signal(name),
+      write: (name, collection, write) => this.write(name, collection, write),
     };
     workflows[frame.workflow](this.ctx, frame.input ?? null).then(
       (output) => this.end("completed", { output: output ?? null }),
@@ -130,6 +132,21 @@ class Run {
     return this.signals.get(name).shift();
   }
 
+  // Committed together with the event that tells of it: exactly once.
+  async write(name, collection, write) {
+    const stepId = this.identity(name);
+    let told = this.outcomes.get(`step_completed ${stepId}`) ?? this.outcomes.get(`step_failed ${stepId}`);
+    if (!told) {
+      if (!writingsMax) throw new Error("this server writes no records along");
+      this.writings.push({ place: this.events.length, collection, writes: [write], isOne: true });
+      this.record("step_completed", stepId, name, {});
+      told = (await this.settle()).written?.[0];
+      if (this.over) throw new Gone();
+    }
+    if (told.type === "step_failed") throw new Error(told.payload.error.message);
+    return told.payload.result;
+  }
+
   // Let go of the run until it is due: some worker, this one perhaps, is assigned it then, and replays it.
   async rest(suspend, until = Infinity) {
     const settled = await this.settle({ suspend });
@@ -160,11 +177,12 @@ class Run {
     if (this.over) throw new Gone();
     if (!this.events.length && !this.consumed.length && !Object.keys(more).length) return { quiet: true };
     const frame = {
-      type: "progress", runId: this.runId, turn: this.turn, no: ++this.no, events: this.events, consumed: this.consumed,
+      type: "progress", runId: this.runId, turn: this.turn, no: ++this.no, events: this.events, consumed: this.consumed, writings: this.writings,
       mailboxConsumed: this.consumedSeq, hasOutcome: this.events.some((event) => event.type.startsWith("step_")), ...more,
     };
     this.events = [];
     this.consumed = [];
+    this.writings = [];
     let resolve;
     const answer = new Promise((done) => (resolve = done));
     this.unsettled = { frame, answer, resolve };
@@ -194,6 +212,7 @@ class Run {
 const heard = {
   welcome(frame) {
     session = frame.session;
+    writingsMax = frame.limits.writingsMax ?? 0;
     ahead = Math.max(frame.now - clock() - 1, -Infinity);
     assigned = 0;
     for (const run of [...runs.values()]) {

@@ -4,9 +4,15 @@ Payloads are JSON texts here; neither side of this border looks into them twice.
 """
 
 from collections.abc import Sequence
+from typing import Final as Constant
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
+
+from stepwell.errors import StepwellError
+
+WRITINGS_MAX: Constant = 64
+"""Calls that write records, in one progress: so many results are in memory at once, each as long as a payload may be."""
 
 
 class NewEvent(NamedTuple):
@@ -113,14 +119,14 @@ class WriteRecords(msgspec.Struct, kw_only=True, frozen=True):
 
 class Writing(msgspec.Struct, kw_only=True, frozen=True):
     """Records to be written in the commit that records it. The commit composes the event: the step is completed with what was
-    written, or has failed with why it was not.
+    written, or has failed with why it was not. What its payload has before, an object, stands behind that.
     """
 
     place: int
     """Which of the progress's events is the one to be composed."""
     request: WriteRecords
-    tail: str
-    """What the event carries behind its own fields: JSON members, each after a comma."""
+    refused: StepwellError | None = None
+    """Why nothing of it may be written, if that is known before."""
 
 
 class Progress(msgspec.Struct, kw_only=True, gc=False):

@@ -5,7 +5,19 @@ from typing import Any
 
 import pytest
 
-from stepwell import AsyncClient, Client, ConflictError, Context, NotFoundError, RecordPage, Settings, StepFailed, step, workflow
+from stepwell import (
+    AsyncClient,
+    Client,
+    ConflictError,
+    Context,
+    NotFoundError,
+    PayloadTooLargeError,
+    RecordPage,
+    Settings,
+    StepFailed,
+    step,
+    workflow,
+)
 from stepwell.errors import StepwellError, ValidationError
 
 
@@ -143,10 +155,8 @@ async def test_in_a_step_everything_is_a_plain_call(client: AsyncClient, url: st
     assert [event.name for event in events if event.event_type == "step_completed"] == ["page", "make"]
 
 
-async def test_a_write_that_would_be_the_event_too_many_is_not_done(client: AsyncClient, url: str):
+async def test_a_write_that_would_be_the_event_too_many_is_not_done(client: AsyncClient):
     # promise 10
-    if url.startswith("http"):
-        pytest.skip("a worker that is connected to a server writes first and records then, not both in one commit")
     notes = client.collection("notes")
 
     async def body(ctx: Context) -> None:
@@ -160,6 +170,37 @@ async def test_a_write_that_would_be_the_event_too_many_is_not_done(client: Asyn
     assert len(events) == 9
     recorded = [event.payload["result"]["id"] for event in events if event.event_type == "step_completed"]
     assert sorted(record["id"] for record in await notes.get_full_list()) == sorted(recorded)
+
+
+async def test_many_branches_write_at_once_in_as_many_commits_as_it_takes(client: AsyncClient):
+    notes = client.collection("notes")
+
+    async def body(ctx: Context) -> Any:
+        made = await ctx.parallel([lambda n=n: notes.create({"id": f"r{n}", "n": n}) for n in range(200)])
+        await ctx.wait_for_signal("go")
+        return [record["n"] for record in made]
+
+    ended = await run(client, body, signals=1)
+    assert ended.output == list(range(200))
+    assert await notes.count() == 200
+    assert await (await client.engine()).records.place("notes") == 200
+
+
+async def test_what_is_written_at_once_is_no_more_than_may_be_recorded(client: AsyncClient):
+    notes = client.collection("notes")
+    text = "x" * 300_000
+
+    async def body(ctx: Context) -> Any:
+        with pytest.raises(PayloadTooLargeError):
+            await notes.create_many([{"text": text}] * 4)
+        await notes.create_many([{"id": f"r{n}", "text": text} for n in range(3)])
+        await notes.create({"id": "r3", "text": text})
+        with pytest.raises(StepFailed) as failed:  # what is given is short, and what would be recorded is not
+            await notes.update_many([{"id": f"r{n}", "n": 1} for n in range(4)])
+        return failed.value.is_a(PayloadTooLargeError)
+
+    assert (await run(client, body)).output is True
+    assert await notes.count("n = 1") == 0
 
 
 async def test_what_cannot_be_replayed_says_so(client: AsyncClient):

@@ -19,6 +19,7 @@ from stepwell.failpoints import counters
 STEPS: Final = 10
 _gate: asyncio.Event | None = None
 _effects: int = -1
+_client: AsyncClient | None = None
 
 
 def _effect() -> str:
@@ -45,6 +46,20 @@ async def _at_the_gate() -> str:
 async def ten_steps(ctx: Context, input: Any) -> list[str]:
     """Steps one after the other."""
     return [await step(f"step-{n}", _short)() for n in range(STEPS)]
+
+
+@workflow("ledger")
+async def ledger(ctx: Context, input: Any) -> list[str]:
+    """Entries that the body writes, with ids that are drawn; each tells of a step before it."""
+    assert _client is not None
+    entries = _client.collection("ledger")
+    ids: list[str] = []
+    for n in range(STEPS):
+        nonce = await step(f"step-{n}", _short)()
+        made = await entries.create({"run": ctx.run_id, "n": n, "nonce": nonce})
+        await entries.update(made["id"], {"updates": 1}, if_match=made)
+        ids.append(made["id"])
+    return ids
 
 
 @workflow("gated")
@@ -76,7 +91,7 @@ async def mixed(ctx: Context, input: Any) -> Any:
 
 
 async def _work(folder: Path, *, is_gated: bool) -> None:
-    global _gate, _effects
+    global _gate, _effects, _client
     _effects = os.open(folder / "effects", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     if is_gated:
         _gate = asyncio.Event()
@@ -84,6 +99,7 @@ async def _work(folder: Path, *, is_gated: bool) -> None:
         await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
         opening = asyncio.create_task(_open(reader, _gate))
     async with AsyncClient(os.environ.get("STEPWELL_URL") or f"sqlite:///{folder}/store.db") as client:
+        _client = client
         worker = WorkflowWorker(client, concurrency=8)
         await worker.start_all()
         # Whoever reads it may send SIGTERM at once: said after `run` has put its handlers in place.

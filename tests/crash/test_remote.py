@@ -4,10 +4,14 @@ import asyncio
 import os
 import random
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from stepwell import AsyncClient, Settings
+import pytest
+
+from stepwell import AsyncClient, Context, Run, Settings, workflow
+from tests.crash.lives import PLACES
 from tests.crash.process import STEPS
 from tests.crash.server import ServerProcess
 from tests.crash.workers import Worker, check_exactly_once, completed, effects
@@ -43,6 +47,92 @@ async def test_server_and_workers_are_killed_in_turn(tmp_path: Path):
             await worker.stop()
         await check_exactly_once(client, tmp_path, runs, _NAMES)
     assert await server.end(signal.SIGTERM) == 0
+
+
+async def test_what_bodies_write_is_written_once_though_server_and_workers_are_killed_in_turn(tmp_path: Path):
+    # promise 2
+    dice, run_ids = random.Random(2), [f"run-{n}" for n in range(60)]
+    server = await _server(tmp_path).start()
+    async with AsyncClient(server.url, settings=Settings(patience_ms=30_000)) as client:
+        triggering = asyncio.gather(*(client.workflow.trigger("ledger", run_id=each) for each in run_ids))
+        workers = [await Worker.start(tmp_path, url=server.url, patience_ms=60_000) for _ in range(2)]
+        for turn in range(6):
+            victim = workers[turn % 2]
+            await victim.until_begun(victim.begun + dice.randint(5, 20))
+            await asyncio.sleep(dice.random() / 20)
+            if turn % 2:
+                assert await server.end(signal.SIGKILL) == -signal.SIGKILL
+                await server.start()
+            else:
+                assert await victim.kill() == -signal.SIGKILL
+                workers[turn % 2] = await Worker.start(tmp_path, url=server.url, patience_ms=60_000)
+        await triggering
+        runs = await completed(client, run_ids)
+        for worker in workers:
+            await worker.stop()
+        await _check_entries(client, runs)
+    assert await server.end(signal.SIGTERM) == 0
+
+
+async def _check_entries(client: AsyncClient, runs: Sequence[Run[Any]]) -> None:
+    """Check that there is one entry for each that a run tells of, written twice, and no other."""
+    entries = {entry["id"]: entry for entry in await client.collection("ledger").get_full_list()}
+    told = {(run.run_id, n): record_id for run in runs for n, record_id in enumerate(run.output)}
+    assert {(entry["run"], entry["n"]): entry["id"] for entry in entries.values()} == told
+    assert len(entries) == len(told)
+    assert {entry["updates"] for entry in entries.values()} == {1}
+    assert await client.check_store() == []
+
+
+@workflow("three-entries")
+async def _three_entries(ctx: Context, input: Any) -> list[str]:
+    first = await _of_worker[0].collection("ledger").create({"run": ctx.run_id, "n": 0, "updates": 1})
+    rest = await ctx.parallel(
+        [lambda n=n: _of_worker[0].collection("ledger").create({"run": ctx.run_id, "n": n, "updates": 1}) for n in (1, 2)]
+    )
+    return [each["id"] for each in (first, *rest)]
+
+
+_of_worker: list[AsyncClient] = []
+"""The client that the worker was given."""
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_what_a_body_writes_is_written_once_though_the_server_dies_at_any_commit(place: str, tmp_path: Path):
+    # promise 2
+    server, run_ids = _server(tmp_path), list[str]()
+    async with AsyncClient(server.url, settings=Settings(patience_ms=100_000)) as client:
+        _of_worker[:] = [client]
+
+        async def live(run_id: str) -> None:
+            async with client.worker(_three_entries):
+                await client.workflow.trigger(_three_entries, run_id=run_id)
+                await completed(client, [run_id])
+
+        living = died = None
+        lives = 0
+        while died is None or died.done():
+            # The next life dies two commits later, the first after those of its start; what one has begun goes on in the next.
+            lives, nth = lives + 1, 2 * lives + PLACES.index(place) + 4
+            await server.launch(failpoints=f"{place}=kill@{nth}")
+            if not await server.until_serving():
+                continue
+            died = asyncio.ensure_future(server.until_gone())
+            while not died.done():
+                has_seen_it_all = living is None
+                if living is None:
+                    run_ids.append(f"run-{nth}")
+                    living = asyncio.ensure_future(live(run_ids[-1]))
+                await asyncio.wait([died, living], return_when=asyncio.FIRST_COMPLETED)
+                if living.done():
+                    await living
+                    living = None
+                if has_seen_it_all and living is None:
+                    break
+        assert lives > 3
+        await _check_entries(client, await completed(client, run_ids))
+    died.cancel()
+    await server.end(signal.SIGKILL)
 
 
 async def test_a_worker_is_cut_off_and_silent_in_between(tmp_path: Path):

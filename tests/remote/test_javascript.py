@@ -56,6 +56,17 @@ async def test_a_workflow_in_javascript_takes_steps_sleeps_and_hears_a_signal(di
     ]  # fmt: skip
 
 
+async def test_a_record_is_written_with_what_tells_of_it(direct: AsyncClient, server: Background):
+    async with javascript(server.url):
+        runs = [await direct.workflow.trigger("js-guestbook", name) for name in ("Ada", "Bob")]
+        written = [await direct.workflow.result(run.run_id, PATIENCE_S) for run in runs]
+        await direct.collections.update("guests", indexes=[{"fields": ["name"], "unique": True}])
+        run = await direct.workflow.trigger("js-guestbook", "Ada")
+        refused = await direct.workflow.wait(run.run_id, PATIENCE_S)
+    assert await direct.collection("guests").get_full_list(sort="name") == written
+    assert (refused.status, "name must be unique" in str(refused.error)) == ("failed", True)
+
+
 async def test_it_goes_on_over_another_connection(direct: AsyncClient, proxied: str, proxy: Proxy):
     async with javascript(proxied) as process:
         run = await direct.workflow.trigger("js-greeting", "x" * 300_000)

@@ -5,7 +5,20 @@ import json
 import msgspec
 import pytest
 
-from stepwell.progress import Assignment, Final, Message, NewEvent, Progress, Recorded, Refused, StoredEvent, Waiting
+from stepwell.progress import (
+    Assignment,
+    Final,
+    Message,
+    NewEvent,
+    Progress,
+    Recorded,
+    RecordWrite,
+    Refused,
+    StoredEvent,
+    Waiting,
+    WriteRecords,
+    Writing,
+)
 from stepwell.remote.frames import MESSAGE_BYTES_MAX, Beat, ProgressFrame, WireEvent
 from stepwell.remote.packing import Joiner, encode, pack
 from stepwell.remote.words import (
@@ -18,9 +31,15 @@ from stepwell.remote.words import (
 )
 
 EVENT = NewEvent("step_completed", "parallel#0/2/a#1", "a", '{"result":12345678901234567890123, "attempt":1}', 17)
+WRITE = RecordWrite(action="upsert", id="i", data='{"n":12345678901234567890123}', if_match="2026-01-01T00:00:00.000Z")
+GONE = RecordWrite(action="delete", id="g")
 FULL = Progress(
     run_id="r", turn=3, events=[EVENT, EVENT], mailbox_consumed=2, consumed=[(1, "m-1"), (2, "m-2")], quiet=[EVENT], beyond=1,
     undoing=EVENT, has_outcome=True, undo=2, awaits=["other"], waiting=Waiting('{"kind":"sleep"}', 5),
+    writings=[
+        Writing(place=1, request=WriteRecords(collection="c", writes=[WRITE, GONE], write_id="")),
+        Writing(place=2, request=WriteRecords(collection="d", writes=[WRITE], write_id="", is_one=True)),
+    ],
     suspend=Waiting('{"kind":"hook"}', None), misfit=True, release=True, final=Final(4, EVENT),
 )  # fmt: skip
 ASSIGNMENT = Assignment(
@@ -32,13 +51,13 @@ ASSIGNMENT = Assignment(
 
 def test_a_progress_is_what_it_was_when_it_has_passed():
     unset = [field for field in Progress.__struct_fields__ if getattr(FULL, field) == getattr(EMPTY, field)]
-    # What a worker does not say: that it is lost, and what it writes to collections, which are not served yet.
-    assert set(unset) == {"lost", "writings"}, "or what this test forgets to set"
+    # What a worker does not say: that it is lost.
+    assert set(unset) == {"lost"}, "or what this test forgets to set"
     assert read_progress(passed(progress_frame(FULL, 7))) == FULL
     assert read_progress(passed(progress_frame(EMPTY, 7))) == EMPTY
 
 
-EMPTY = Progress(run_id="", turn=0, events=[], mailbox_consumed=0, consumed=[], quiet=[], awaits=[])
+EMPTY = Progress(run_id="", turn=0, events=[], mailbox_consumed=0, consumed=[], quiet=[], awaits=[], writings=[])
 
 
 def passed(frame: ProgressFrame) -> ProgressFrame:
@@ -54,7 +73,12 @@ def test_an_assignment_is_what_it_was_when_it_has_passed():
     assert read_assign(frame) == ASSIGNMENT
 
 
-@pytest.mark.parametrize("outcome", [Recorded(4, 2, True), Recorded(1, 0, False), Refused("guard", 0), Refused("limit", 9)])
+OUTCOMES = [
+    Recorded(4, 2, True, "end", [EVENT]), Recorded(1, 0, False, written=[]), Refused("guard", 0), Refused("limit", 9),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
 def test_an_outcome_is_what_it_was_when_it_has_passed(outcome: Recorded | Refused):
     assert read_settled(settled_frame("r", 1, 1, outcome)) == outcome
 

@@ -197,8 +197,8 @@ async def test_a_progress_that_is_refused_writes_no_record(store: Store, node: N
     # promise 4
     row = await node.start("run")
     request = WriteRecords(collection="c", writes=[RecordWrite(action="create", id="r")], write_id="", is_one=True)
-    stub = NewEvent("step_completed", "collection.create", "collection.create", "", node.clock.now_ms())
-    writing = Writing(place=1, request=request, tail="")
+    stub = NewEvent("step_completed", "collection.create", "collection.create", "{}", node.clock.now_ms())
+    writing = Writing(place=1, request=request)
 
     async def progress(turn: int) -> Any:
         return await node.do(node.progress("run", node.event(), stub, turn=turn, writings=[writing]))

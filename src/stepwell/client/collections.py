@@ -8,7 +8,7 @@ from stepwell.checks import check_int
 from stepwell.client.recorded import EngineHolder, Recorded
 from stepwell.client.requests import new_id
 from stepwell.engine.record_calls import Records, RecordsAsked
-from stepwell.errors import NotFoundError, StepwellError, ValidationError
+from stepwell.errors import NotFoundError, PayloadTooLargeError, StepwellError, ValidationError
 from stepwell.execution.here import branch_here
 from stepwell.execution.writes import write_records
 from stepwell.model import CollectionSettings, RecordChange, RecordPage
@@ -235,16 +235,21 @@ class AsyncCollection(Recorded):
         here = branch_here()
         if here is None:
             return await engine.records.write(request)
-        if not engine.records.joins_commits or here.execution.host.flows is not self._client.workflow:
+        host = here.execution.host
+        if not host.writings_max or host.flows is not self._client.workflow:
             # Another client than the one that the worker was given may lead to another store: no commit does both.
 
             async def elsewhere(*_: Any) -> list[Any]:
                 return list(await engine.records.write(request))
 
             return await self._recorded(name, elsewhere, *args)
-        request = WriteRecords(
-            collection=self.name, writes=writes, write_id="", is_one=is_one, result_bytes_max=engine.settings.payload_bytes_max
-        )
+        most = engine.settings.payload_bytes_max
+        request = WriteRecords(collection=self.name, writes=writes, write_id="", is_one=is_one, result_bytes_max=most)
+        if request.size > most:
+            raise PayloadTooLargeError(
+                f"all records together have {request.size:,} bytes of JSON, and a workflow records at most {most:,}",
+                size_bytes=request.size, limit_bytes=most,
+            )  # fmt: skip
         done = await write_records(here, f"collection.{name}", args, request)
         return [done] if is_one else done or []
 

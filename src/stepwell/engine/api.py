@@ -111,6 +111,11 @@ class Session(Protocol):
     offer: Callable[[Held], None]
     """The run has progress; it is asked for it when the next commit is made."""
 
+    @property
+    def writings_max(self) -> int:
+        """How many ``writings`` a progress may have. 0: none, because who is at the other end does not know them."""
+        ...
+
     def let_go(self, held: Held) -> None:
         """The worker holds the run no more."""
         ...

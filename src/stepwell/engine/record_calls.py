@@ -24,9 +24,6 @@ class RecordsAsked(msgspec.Struct, kw_only=True, frozen=True):
 class Records(Protocol):
     """Every call may raise ``UnavailableError``, and ``ValidationError`` for a filter, an order or fields that are none."""
 
-    joins_commits: bool
-    """Whether workers can have records written in the commit that records it."""
-
     async def get(self, collection: str, id: str, fields: str | None) -> dict[str, Any]:
         """Return one record.
 

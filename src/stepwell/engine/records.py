@@ -46,8 +46,6 @@ class Home(Protocol):
 class EmbeddedRecords:
     """Implements ``Records``."""
 
-    joins_commits = True
-
     def __init__(self, node: Home) -> None:
         self._node = node
 

@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 from stepwell.clock import Clock
 from stepwell.engine.api import Worker
-from stepwell.progress import Assignment, Held, Message
+from stepwell.progress import WRITINGS_MAX, Assignment, Held, Message
 from stepwell.store.base import Store
 
 _MARGIN_MS: Final = 250
@@ -46,6 +46,7 @@ class LocalSession:
         """The last claim left something: new runs have to queue up behind it."""
         self.suspects: set[str] = set()
         """Held runs that keep losing their worker; they are executed one at a time."""
+        self.writings_max = WRITINGS_MAX
         self.reserved = 0
         """Room that claims and triggers under way may use."""
         self.offer = home.offer

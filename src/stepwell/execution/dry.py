@@ -18,7 +18,7 @@ from stepwell.execution.host import Flows
 from stepwell.execution.identity import kind_of
 from stepwell.execution.rest import Wait
 from stepwell.model import STATUSES
-from stepwell.progress import Assignment, NewEvent, Recorded, StoredEvent
+from stepwell.progress import WRITINGS_MAX, Assignment, NewEvent, Recorded, StoredEvent
 from stepwell.settings import Settings
 
 _FAILED: Final = STATUSES.index("failed")
@@ -196,6 +196,7 @@ class DryRun:
         self.threads: Executor = ThreadPoolExecutor(1)
         self.payload_bytes_max = settings.payload_bytes_max
         self.depth_max = settings.depth_max
+        self.writings_max = WRITINGS_MAX
         self.keep_ms = settings.keep_ms
         self.shown_ms = settings.waiting_shown_ms
         self.grace_ms = 0

@@ -291,9 +291,9 @@ class Execution:
         if not self._is_offered and self._taken is None:
             self.offer()
 
-    def write(self, event: NewEvent, request: WriteRecords, tail: str) -> "asyncio.Future[NewEvent]":
+    def write(self, event: NewEvent, request: WriteRecords) -> "asyncio.Future[NewEvent]":
         """Put an event into the outbox that is composed in the commit which writes these records; return what is it then."""
-        written = self.outbox.write(event, request, tail)
+        written = self.outbox.write(event, request)
         self.outbox.has_outcome = True
         if not self._is_offered and self._taken is None:
             self.offer()

@@ -42,6 +42,11 @@ class Host(Protocol[E]):
     may_start: Callable[[], bool]
     """Whether the node's lease certainly holds."""
 
+    @property
+    def writings_max(self) -> int:
+        """How many calls that write records may go into one commit with what the run records; 0: none."""
+        ...
+
     def call_at(self, when_ms: int, callback: Callable[[], None]) -> Alarm: ...
 
     offer: Callable[[E], None]

@@ -55,10 +55,14 @@ class Outbox:
         barriers.append(barrier)
         return barrier
 
-    def write(self, event: NewEvent, request: WriteRecords, tail: str) -> "asyncio.Future[NewEvent]":
+    def until_writable(self, writings_max: int) -> "asyncio.Future[None] | None":
+        """Return what is done when records may be written along with the next commit; None if they may now."""
+        return self.barrier() if len(self._writings) >= writings_max else None
+
+    def write(self, event: NewEvent, request: WriteRecords) -> "asyncio.Future[NewEvent]":
         """Have records written along with an event, which the commit composes; return what is that event then."""
         future: asyncio.Future[NewEvent] = self._loop.create_future()
-        self._writings.append((Writing(place=len(self.events), request=request, tail=tail), future))
+        self._writings.append((Writing(place=len(self.events), request=request), future))
         self.events.append(event)
         return future
 

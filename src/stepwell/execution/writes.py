@@ -38,11 +38,15 @@ async def write_records(branch: Here, name: str, args: tuple[Any, ...], request:
             return await replayed(_CALL, branch, record.outcome)
     if is_past(branch):
         return await past(branch)
-    tail = f',"fingerprint":"{fingerprint}"'
-    if record is None and execution.history.is_ahead(branch.path):
-        tail += ',"inserted":true'
-    if not (execution.host.may_start() and execution.has_room()):
-        await execution.until_body_may_start()
+    inserted = ',"inserted":true' if record is None and execution.history.is_ahead(branch.path) else ""
+    host = execution.host
+    while True:
+        if not (host.may_start() and execution.has_room()) or execution.is_late():
+            await execution.until_body_may_start()
+        room = execution.outbox.until_writable(host.writings_max)
+        if room is None or execution.closed or branch.is_closed:
+            break
+        await room
     if execution.closed or branch.is_closed:
         return await gone(branch)
     if execution.is_draining:
@@ -51,7 +55,8 @@ async def write_records(branch: Here, name: str, args: tuple[Any, ...], request:
         return await past(branch)
     # No barrier: what was recorded before is committed in the same transaction, or this is not done either.
     at_ms = branch.now_ms = execution.time()
-    event = await execution.write(NewEvent("step_completed", identity, name, "", at_ms), request, tail)
+    marks = f'{{"fingerprint":"{fingerprint}"{inserted}}}'
+    event = await execution.write(NewEvent("step_completed", identity, name, marks, at_ms), request)
     if execution.closed or branch.is_closed:
         return await gone(branch)
     return await replayed(_CALL, branch, StoredEvent(0, *event))

@@ -90,6 +90,24 @@ class Hello(_Frame, tag="hello"):
     is_draining: bool = False
 
 
+class WireWrite(_Frame):
+    """What is to become of one record."""
+
+    action: Literal["create", "update", "upsert", "delete"]
+    id: Text
+    data: Raw = Raw(b"{}")
+    if_match: Text | None = None
+
+
+class WireWriting(_Frame):
+    """Records to be written along with the progress, which its event number ``place``, from 0, tells of."""
+
+    place: Count
+    collection: Text
+    writes: Annotated[list[WireWrite], Meta(min_length=1, max_length=1_000)]
+    is_one: bool = False
+
+
 class ProgressFrame(_Frame, tag="progress"):
     """What a run has to record. ``no`` counts from 1 for each run and turn; the next is sent once this one is settled."""
 
@@ -104,6 +122,7 @@ class ProgressFrame(_Frame, tag="progress"):
     undoing: WireEvent | None = None
     has_outcome: bool = False
     undo: Count = 0
+    writings: list[WireWriting] = []
     awaits: list[Text] = []
     waiting: WireWaiting | None = None
     suspend: WireWaiting | None = None
@@ -157,6 +176,8 @@ class Limits(_Frame):
     depth_max: int = 0
     silence_ms: int = 0
     """A worker that holds runs and says nothing for so long has lost them."""
+    writings_max: int = 0
+    """How many ``writings`` a progress may have. A server that does not know them says nothing of them."""
 
 
 class Welcome(_Frame, tag="welcome"):
@@ -202,6 +223,7 @@ class Settled(_Frame, tag="settled"):
     quiet: bool = False
     asked: Literal["", "pause", "end"] = ""
     refused: str = ""
+    written: list[WireEvent] = []
 
 
 class Deliver(_Frame, tag="deliver"):

@@ -81,8 +81,6 @@ _encode: Final = msgspec.json.Encoder().encode
 class RemoteRecords:
     """Implements ``Records``."""
 
-    joins_commits = False
-
     def __init__(self, http: Http, settings: Settings) -> None:
         self._http = http
         self._bytes_max = settings.batch_bytes_max

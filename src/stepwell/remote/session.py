@@ -12,7 +12,7 @@ from stepwell.clock import Clock
 from stepwell.engine.api import Worker
 from stepwell.execution.call import printable
 from stepwell.execution.rest import waiting_text
-from stepwell.progress import Assignment, Held, Progress, Waiting
+from stepwell.progress import WRITINGS_MAX, Assignment, Held, Progress, Waiting
 from stepwell.remote.clock import ServerClock
 from stepwell.remote.frames import (
     DRAIN,
@@ -22,6 +22,7 @@ from stepwell.remote.frames import (
     Down,
     Drain,
     Interrupt,
+    Limits,
     Room,
     Settled,
 )
@@ -60,6 +61,7 @@ class RemoteSession:
         )  # fmt: skip
         self.may_start: Callable[[], bool] = self._wire.may_start
         self.offer: Callable[[Held], None] = self._offer
+        self.writings_max = 0
         self._held: dict[str, _Hold] = {}
         self._offered: deque[Held] = deque()
         self._is_flushing = False
@@ -154,8 +156,9 @@ class RemoteSession:
 
     # -- for the wire
 
-    def connected(self, *, resumed: bool) -> None:
+    def connected(self, limits: Limits, *, resumed: bool) -> None:
         """See ``wire.Owner.connected``."""
+        self.writings_max = min(limits.writings_max, WRITINGS_MAX)
         self._assigned = 0
         if not resumed:
             self._interrupt_all("fenced")

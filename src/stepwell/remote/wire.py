@@ -34,6 +34,7 @@ from stepwell.remote.frames import (
     Farewell,
     Hello,
     Lease,
+    Limits,
     ProgressFrame,
     Settled,
     Up,
@@ -63,7 +64,7 @@ _BACKOFF_S: Final = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.0, 5.0)
 class Owner(Protocol):
     """The session, as its wire sees it. Called on the worker's loop."""
 
-    def connected(self, *, resumed: bool) -> None:
+    def connected(self, limits: Limits, *, resumed: bool) -> None:
         """A hello was answered."""
         ...
 
@@ -278,10 +279,10 @@ class Wire:
             async with asyncio.timeout(1):
                 await socket.close()
 
-    def _connected(self, resumed: bool) -> None:
+    def _connected(self, welcome: Welcome) -> None:
         if not self._welcomed.done():
             self._welcomed.set_result(None)
-        self._owner.connected(resumed=resumed)
+        self._owner.connected(welcome.limits, resumed=welcome.resumed)
 
     async def _greet(self, socket: aiohttp.ClientWebSocketResponse, joiner: Joiner) -> None:
         # What was queued for the connection before is said by the hello, or lies with the unsettled; what is queued from here on
@@ -307,7 +308,7 @@ class Wire:
             self._unsettled.clear()
             self._holds.clear()
         self._complaint = ""
-        self._tell(self._connected, welcome.resumed)
+        self._tell(self._connected, welcome)
         if self._is_leaving:
             again.append(encode(Bye()))
         for message in pack(again):

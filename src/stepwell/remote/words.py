@@ -6,7 +6,20 @@ from typing import Final
 from msgspec import Raw
 
 from stepwell.model import STATUSES
-from stepwell.progress import Assignment, Message, NewEvent, Outcome, Progress, Recorded, Refused, StoredEvent, Waiting
+from stepwell.progress import (
+    Assignment,
+    Message,
+    NewEvent,
+    Outcome,
+    Progress,
+    Recorded,
+    RecordWrite,
+    Refused,
+    StoredEvent,
+    Waiting,
+    WriteRecords,
+    Writing,
+)
 from stepwell.progress import Final as Ending
 from stepwell.remote.frames import (
     Assign,
@@ -17,6 +30,8 @@ from stepwell.remote.frames import (
     WireMessage,
     WireStored,
     WireWaiting,
+    WireWrite,
+    WireWriting,
 )
 
 _NUMBERS: Final[dict[str, int]] = {name: number for number, name in enumerate(STATUSES)}
@@ -42,6 +57,20 @@ def _waiting(waiting: WireWaiting | None) -> Waiting | None:
     return None if waiting is None else Waiting(_text(waiting.on), waiting.wake_at)
 
 
+def _wire_writing(writing: Writing) -> WireWriting:
+    request = writing.request
+    writes = [WireWrite(each.action, each.id, Raw(each.data), each.if_match) for each in request.writes]
+    return WireWriting(writing.place, request.collection, writes, request.is_one)
+
+
+def _writing(writing: WireWriting) -> Writing:
+    writes = [
+        RecordWrite(action=each.action, id=each.id, data=_text(each.data), if_match=each.if_match) for each in writing.writes
+    ]  # fmt: skip
+    request = WriteRecords(collection=writing.collection, writes=writes, write_id="", is_one=writing.is_one)
+    return Writing(place=writing.place, request=request)
+
+
 def progress_frame(progress: Progress, no: int) -> ProgressFrame:
     """Return a progress as it is sent."""
     final = progress.final
@@ -50,6 +79,7 @@ def progress_frame(progress: Progress, no: int) -> ProgressFrame:
         mailbox_consumed=progress.mailbox_consumed, consumed=list(progress.consumed), beyond=progress.beyond,
         undoing=None if progress.undoing is None else _wire_event(progress.undoing),
         quiet=[_wire_event(event) for event in progress.quiet], has_outcome=progress.has_outcome, undo=progress.undo,
+        writings=[_wire_writing(writing) for writing in progress.writings],
         awaits=list(progress.awaits), waiting=_wire_waiting(progress.waiting), suspend=_wire_waiting(progress.suspend),
         misfit=progress.misfit, release=progress.release,
         final=None if final is None else WireEnding(STATUSES[final.status], _wire_event(final.event)),
@@ -62,8 +92,9 @@ def read_progress(frame: ProgressFrame) -> Progress:
     return Progress(
         run_id=frame.run_id, turn=frame.turn, events=[_new_event(event) for event in frame.events],
         mailbox_consumed=frame.mailbox_consumed, consumed=frame.consumed, quiet=[_new_event(event) for event in frame.quiet],
-        has_outcome=frame.has_outcome, undo=frame.undo, awaits=frame.awaits, waiting=_waiting(frame.waiting),
-        suspend=_waiting(frame.suspend), misfit=frame.misfit, release=frame.release, beyond=frame.beyond,
+        has_outcome=frame.has_outcome, undo=frame.undo, writings=[_writing(writing) for writing in frame.writings],
+        awaits=frame.awaits, waiting=_waiting(frame.waiting), suspend=_waiting(frame.suspend),
+        misfit=frame.misfit, release=frame.release, beyond=frame.beyond,
         undoing=None if frame.undoing is None else _new_event(frame.undoing),
         final=None if final is None else Ending(_NUMBERS[final.status], _new_event(final.event)),
     )  # fmt: skip
@@ -108,11 +139,12 @@ def settled_frame(run_id: str, turn: int, no: int, outcome: Outcome) -> Settled:
     """Return what became of a progress, as it is sent."""
     if isinstance(outcome, Refused):
         return Settled(run_id, turn, no, outcome.seq, refused=outcome.reason)
-    return Settled(run_id, turn, no, outcome.seq, outcome.mailbox_seq, outcome.quiet, outcome.asked)
+    written = [_wire_event(event) for event in outcome.written]
+    return Settled(run_id, turn, no, outcome.seq, outcome.mailbox_seq, outcome.quiet, outcome.asked, written=written)
 
 
 def read_settled(frame: Settled) -> Outcome:
     """Return it as it was sent."""
     if frame.refused:
         return Refused(frame.refused, frame.seq)
-    return Recorded(frame.seq, frame.mailbox_seq, frame.quiet, frame.asked)
+    return Recorded(frame.seq, frame.mailbox_seq, frame.quiet, frame.asked, [_new_event(event) for event in frame.written])

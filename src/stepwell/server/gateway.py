@@ -9,6 +9,7 @@ import contextlib
 import logging
 import secrets
 from collections import deque
+from collections.abc import Iterable
 from typing import Final, Protocol
 
 from stepwell.clock import Clock
@@ -33,7 +34,9 @@ from stepwell.remote.frames import (
     Welcome,
 )
 from stepwell.remote.packing import Joiner, encode, pack
-from stepwell.server.link import Link, ProtocolError
+from stepwell.server.link import Link
+from stepwell.server.pace import Pace
+from stepwell.server.writings import ProtocolError
 from stepwell.settings import ServerSettings
 
 _log: Final = logging.getLogger("stepwell.server")
@@ -41,8 +44,6 @@ _log: Final = logging.getLogger("stepwell.server")
 _HELLO_S: Final = 10.0
 _QUEUE_BYTES_MAX: Final = 64 * 1024 * 1024
 _QUEUE_FULL_BYTES: Final = 4 * 1024 * 1024
-_MESSAGES_PER_S: Final = 1_000
-_MESSAGES_BURST: Final = 2_000
 _LOOK_MS: Final = 100
 _KEY_LOOK_S: Final = 5.0
 _REASON_LENGTH_MAX: Final = 100
@@ -73,6 +74,10 @@ class Socket(Protocol):
 
     def sees(self, workflow: str) -> bool:
         """Whether runs of this workflow may be touched."""
+        ...
+
+    async def forbidden(self, collections: Iterable[str]) -> list[str]:
+        """Return those whose records may not be written. That somebody has tried is noted."""
         ...
 
     async def is_valid(self) -> bool:
@@ -187,8 +192,7 @@ class _Line:
         self._spoken = asyncio.Event()
         self._renewing: asyncio.Task[None] | None = None
         self._closing: asyncio.Future[_Closing] = asyncio.get_running_loop().create_future()
-        self._tokens = float(_MESSAGES_BURST)
-        self._refilled_boot_ms = gateway.boot_ms()
+        self._pace = Pace(gateway.boot_ms)
 
     # -- for the link
 
@@ -290,7 +294,7 @@ class _Line:
         settings, silence_ms = self._engine.settings, self._gateway.limits.worker_silence_ms
         limits = Limits(
             message_bytes_max=MESSAGE_BYTES_MAX, payload_bytes_max=settings.payload_bytes_max,
-            depth_max=settings.depth_max, silence_ms=silence_ms,
+            depth_max=settings.depth_max, silence_ms=silence_ms, writings_max=link.session.writings_max,
         )  # fmt: skip
         self.push(Welcome(VERSION, link.token, limits, self._engine.now_ms(), resumed))
         link.resumed(self, hello.holds if resumed else ())
@@ -336,7 +340,9 @@ class _Line:
                     await self._heard(link, frame)
             except ProtocolError as error:
                 raise _Closing(NOT_ALLOWED, str(error)) from None
-            await self._pace()
+            pause_s = self._pace.pause_s()
+            if pause_s:
+                await asyncio.sleep(pause_s)
             more = await self._next()
 
     async def _heard(self, link: Link, frame: Up) -> None:
@@ -344,7 +350,7 @@ class _Line:
         if isinstance(frame, ProgressFrame):
             for run_id in frame.awaits:
                 await self._must_see(run_id)
-            link.progressed(frame)
+            link.progressed(frame, await self._socket.forbidden({each.collection for each in frame.writings}))
         elif isinstance(frame, Done):
             link.done(frame)
         elif isinstance(frame, Room):
@@ -386,12 +392,3 @@ class _Line:
             return
         if run is not None and not self._socket.sees(run.workflow_name):
             raise _Closing(NOT_ALLOWED, f"this key may not look at run {run_id!r}")
-
-    async def _pace(self) -> None:
-        """Read no more messages than a connection may send: who sends more is not read, and not closed."""
-        now = self._gateway.boot_ms()
-        refill = (now - self._refilled_boot_ms) * _MESSAGES_PER_S / 1000
-        self._refilled_boot_ms = now
-        self._tokens = min(float(_MESSAGES_BURST), self._tokens + refill) - 1
-        if self._tokens < 0:
-            await asyncio.sleep(-self._tokens / _MESSAGES_PER_S)

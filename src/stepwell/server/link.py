@@ -4,7 +4,7 @@ A link outlives its connection by a moment, so that a worker whose connection wa
 frames, and neither sockets nor keys.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Final, Protocol
 
 from stepwell import codec
@@ -22,6 +22,7 @@ from stepwell.remote.frames import (
     WireEvent,
 )
 from stepwell.remote.words import assign_frame, read_progress, settled_frame, wire_messages
+from stepwell.server.writings import ProtocolError, with_writings
 from stepwell.settings import Settings
 
 _OVERHEAD_BYTES: Final = 64 * 1024
@@ -34,10 +35,6 @@ _WORKERS_TYPES: Final = EVENT_TYPES - {
 """What a worker may record. The rest is written by the engine, or ends the run and goes by itself."""
 _RECORDED_MAX: Final = 2_000
 """Events in one progress."""
-
-
-class ProtocolError(Exception):
-    """A worker said what it must not say: its connection is closed for it."""
 
 
 class Line(Protocol):
@@ -240,8 +237,8 @@ class Link:
         if more:
             self.session.has_room()
 
-    def progressed(self, frame: ProgressFrame) -> None:
-        """The worker has something to record.
+    def progressed(self, frame: ProgressFrame, forbidden: Container[str] = ()) -> None:
+        """The worker has something to record. ``forbidden`` are collections that its key may not write to.
 
         Raises:
             ProtocolError: It is nothing that a worker may record.
@@ -251,7 +248,12 @@ class Link:
             self.push(settled_frame(frame.run_id, frame.turn, frame.no, Refused("guard", 0)))
             return
         self._check(frame)
-        held.said(frame.no, read_progress(frame))
+        progress = read_progress(frame)
+        if progress.writings:
+            progress = with_writings(
+                progress, writings_max=self.session.writings_max, forbidden=forbidden, settings=self._settings
+            )  # fmt: skip
+        held.said(frame.no, progress)
 
     def done(self, frame: Done) -> None:
         """The worker holds an assignment no more."""

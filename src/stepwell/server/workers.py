@@ -1,7 +1,9 @@
 """The route on which workers connect."""
 
 import contextlib
+from collections.abc import Iterable
 
+from stepwell.errors import PermissionDeniedError
 from stepwell.remote.frames import SUBPROTOCOL
 from stepwell.server.requests import Disconnected
 from stepwell.server.sockets import Socket
@@ -37,6 +39,13 @@ class _Connection:
 
     def sees(self, workflow: str) -> bool:
         return self._socket.identity.sees(workflow)
+
+    async def forbidden(self, collections: Iterable[str]) -> list[str]:
+        who, world, address = self._socket.identity, self._socket.world, self._socket.request.address
+        names = [name for name in collections if not who.may("records:*:w", name)]
+        for name in names:
+            await world.audit.note(who.key_id, "writeRecords", name, address=address, result=PermissionDeniedError.code)
+        return names
 
     async def is_valid(self) -> bool:
         return await self._socket.world.is_valid(self._socket.identity)

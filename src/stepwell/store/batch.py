@@ -169,7 +169,8 @@ class BatchExecution:
         yield from groups.carry_out(BuildIndex, recording.build)
         yield from groups.carry_out(DropKeys, recording.drop)
         requests = groups.of(WriteRecords)
-        requests = [*requests, *(each.request for progress in groups.of(Progress) for each in progress.writings)]
+        writings = [each for progress in groups.of(Progress) for each in progress.writings]
+        requests = [*requests, *(each.request for each in writings if each.refused is None)]
         if requests:
             yield from recording.read_ahead(requests)
 

@@ -21,7 +21,8 @@ def record_and_write(page: Page, recording: Recording, progress: Progress) -> Pl
         return drafts.record(page, progress)
     events, written = list(progress.events), list[NewEvent]()
     for writing in progress.writings:
-        done = yield from recording.write(writing.request)
+        refused = writing.refused
+        done = (yield from recording.write(writing.request)) if refused is None else Written([], refused)
         events[writing.place] = event_of(events[writing.place], writing, done)
         written.append(events[writing.place])
     outcome = drafts.record(page, msgspec.structs.replace(progress, events=events))
@@ -31,7 +32,7 @@ def record_and_write(page: Page, recording: Recording, progress: Progress) -> Pl
 
 def event_of(asked: NewEvent, writing: Writing, written: Written) -> NewEvent:
     """Return the event: the step is completed with the record (null where it was deleted), or failed with the error."""
-    rest = f'"attempt":1,"startedAt":{asked.at_ms},"durationMs":0{writing.tail}}}'
+    rest = f'"attempt":1,"startedAt":{asked.at_ms},"durationMs":0{f",{asked.payload[1:]}" if asked.payload != "{}" else "}"}'
     if written.error is not None:
         return asked._replace(type="step_failed", payload=f'{{"error":{_failure(written.error, asked.name)},{rest}')
     texts = [text for text in written.records if text is not None]

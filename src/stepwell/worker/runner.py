@@ -95,6 +95,11 @@ class Runner:
         """See ``Host.call_at``."""
         return self._engine.call_at(when_ms, callback)
 
+    @property
+    def writings_max(self) -> int:
+        """See ``Host.writings_max``."""
+        return self.session.writings_max
+
     async def until_may_start(self) -> None:
         """See ``Host.until_may_start``."""
         await self.session.until_may_start()
