@@ -203,6 +203,28 @@ async def test_what_is_written_at_once_is_no_more_than_may_be_recorded(client: A
     assert await notes.count("n = 1") == 0
 
 
+async def test_a_fork_writes_nothing_again_that_it_shares(client: AsyncClient):
+    notes = client.collection("notes")
+
+    async def body(ctx: Context) -> Any:
+        made = await notes.create({"n": 1})
+        await ctx.wait_for_signal("go")
+        return [made["id"], (await notes.create({"n": 2}))["id"]]
+
+    made = workflow("records-forked")(body)
+    async with client.worker(made):
+        started = await client.workflow.trigger(made)
+        await _waits_for(client, started.run_id, "signal")
+        forked = await client.workflow.fork(started.run_id)
+        outputs: list[Any] = []
+        for each in (started.run_id, forked.run_id):
+            await client.workflow.send_signal(each, "go")
+            outputs.append(await client.workflow.result(each))
+    (shared, first), (again, second) = outputs
+    assert shared == again
+    assert {record["id"] for record in await notes.get_full_list()} == {shared, first, second}
+
+
 async def test_what_cannot_be_replayed_says_so(client: AsyncClient):
     notes = client.collection("notes")
 

@@ -3,7 +3,7 @@
 Filters, orders and fields pass as the texts that users write; whoever answers parses them.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
 import msgspec
@@ -49,16 +49,24 @@ class Records(Protocol):
         """
         ...
 
-    def changes(self, asked: RecordsAsked, after: int | None) -> AsyncIterator[RecordChange]:
+    def changes(
+        self, asked: RecordsAsked, after: int | None, passed: Callable[[int], None] | None = None
+    ) -> AsyncIterator[RecordChange]:
         """Yield what becomes of the records that a filter fits, from place ``after`` on (None: from now on).
 
+        ``passed`` is told up to where everything was looked at, and was told of if it fits.
+
         Raises:
-            ConflictError: What came behind ``after`` is forgotten already.
+            ConflictError: What came behind ``after`` is forgotten already, or has never been.
         """
         ...
 
-    async def place(self, collection: str) -> int:
-        """Return where a collection stands: what ``changes`` begins behind."""
+    async def place(self, collection: str, after: int | None = None) -> int:
+        """Return where a collection stands: what ``changes`` begins behind. With ``after``, make sure that it can begin there.
+
+        Raises:
+            ConflictError: What came behind ``after`` is forgotten already, or has never been.
+        """
         ...
 
     async def configure(self, collection: str, indexes: Any, schema: Any) -> CollectionSettings:

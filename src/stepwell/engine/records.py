@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from hashlib import blake2b
 from typing import Any, Final, Protocol
 
@@ -23,7 +23,17 @@ from stepwell.records.parsing import parse
 from stepwell.records.sorting import chosen, parse_fields, parse_sort
 from stepwell.settings import Settings
 from stepwell.store.base import Operation, Store
-from stepwell.store.records import BuildIndex, Built, CollectionRow, Configure, Configured, DropKeys, RecordQuery, Written
+from stepwell.store.records import (
+    BuildIndex,
+    Built,
+    Changes,
+    CollectionRow,
+    Configure,
+    Configured,
+    DropKeys,
+    RecordQuery,
+    Written,
+)
 
 _BUILT_AT_ONCE: Final = 1_000
 _CHANGES_AT_ONCE: Final = 100
@@ -118,12 +128,22 @@ class EmbeddedRecords:
 
     # -- changes
 
-    async def place(self, collection: str) -> int:
+    async def place(self, collection: str, after: int | None = None) -> int:
         """See ``Records.place``."""
-        self._node.here()
-        return (await self._node.store.record_changes(collection, None, 0)).seq
+        return (await self._changes(collection, after, 0)).seq
 
-    async def changes(self, asked: RecordsAsked, after: int | None) -> AsyncIterator[RecordChange]:
+    async def _changes(self, collection: str, after: int | None, limit: int) -> Changes:
+        self._node.here()
+        found = await self._node.store.record_changes(collection, after, limit)
+        if found.is_gap:
+            raise ConflictError(f"collection {collection!r} has moved too far on: what came behind {after} is forgotten already")
+        if after is not None and after > found.seq:
+            raise ConflictError(f"collection {collection!r} stands at {found.seq}: {after} has never been")
+        return found
+
+    async def changes(
+        self, asked: RecordsAsked, after: int | None, passed: Callable[[int], None] | None = None
+    ) -> AsyncIterator[RecordChange]:
         """See ``Records.changes``."""
         self._where(asked)
         paths = parse_fields(asked.fields)
@@ -133,9 +153,7 @@ class EmbeddedRecords:
             node.here()
             moved = node.written.for_move(name)
             try:
-                found = await node.store.record_changes(name, seen, _CHANGES_AT_ONCE)
-                if found.is_gap:
-                    raise ConflictError(f"collection {name!r} has moved too far on: what came behind {seen} is forgotten already")
+                found = await self._changes(name, seen, _CHANGES_AT_ONCE)
                 for row in found.rows:
                     seen = row.seq
                     for action, record_id, was in _decode_changes(row.changes):
@@ -143,6 +161,8 @@ class EmbeddedRecords:
                         # One that is gone by now, or was deleted since, is told of when its turn comes.
                         if text is not None and self._fits(asked, text):
                             yield RecordChange(action=action, record=_shown(text, paths), seq=seen)
+                if passed is not None:
+                    passed(seen)
                 if not found.rows:
                     # Being told is a hint that may get lost on its way from another process.
                     await asyncio.wait([moved], timeout=node.settings.poll_ms / 1000)

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any, Final
 from urllib.parse import quote
 
-import aiohttp
 import msgspec
 from msgspec import Raw
 
@@ -15,7 +14,7 @@ from stepwell.clock import Alarm, Clock
 from stepwell.durations import from_ms
 from stepwell.engine.api import ForkRequest, MadeHook, RunFilter, SignalRequest, TriggerRequest, UpdateRequest, Worker, WorkerInfo
 from stepwell.engine.record_calls import Records
-from stepwell.errors import RateLimitedError, StepwellError, UnavailableError, ValidationError
+from stepwell.errors import StepwellError, ValidationError
 from stepwell.execution.tokens import parse_token
 from stepwell.model import Event, Hook, Page, Run, Stats
 from stepwell.remote.access import RemoteAccess
@@ -24,7 +23,7 @@ from stepwell.remote.http import Http
 from stepwell.remote.problems import read_batch
 from stepwell.remote.records import RemoteRecords
 from stepwell.remote.session import RemoteSession
-from stepwell.remote.streams import AGAIN_S, events_in
+from stepwell.remote.streams import LOST, Patience, events_in
 from stepwell.remote.values import (
     read_event,
     read_events,
@@ -274,25 +273,23 @@ class RemoteEngine(RemoteAccess):
 
     async def stream_events(self, run_id: str, after: int) -> AsyncIterator[Event]:
         """See ``Engine.stream_events``. A lost connection is opened again, where the last event was."""
-        failures = 0
+        patience = Patience(f"the events of run {run_id!r}", self.settings.patience_ms / 1000)
         while True:
             headers = {"accept": "text/event-stream", "last-event-id": str(after)}
             try:
                 async with self._http.stream(f"{_run(run_id)}/events", headers) as response:
                     async for text in events_in(response.content):
                         event = read_event(text)
-                        after, failures = event.seq, 0
+                        after = event.seq
+                        patience.heard()
                         yield event
                         if event.event_type in _FINAL:
                             # The server knows whether it is the last: after a retry the run goes on.
                             run = await self.get_run(run_id)
                             if run.is_over and run.event_count <= after:
                                 return
-            except (aiohttp.ClientError, OSError, TimeoutError, UnavailableError, RateLimitedError) as error:
-                failures += 1
-                if failures > len(AGAIN_S):
-                    raise UnavailableError(f"the events of run {run_id!r}: tried {failures} times: {error}") from None
-                await asyncio.sleep(AGAIN_S[failures - 1])
+            except LOST as error:
+                await patience.again(error)
             else:
                 run = await self.get_run(run_id)
                 if run.is_over and run.event_count <= after:

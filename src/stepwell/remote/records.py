@@ -1,22 +1,21 @@
 """The records of a server's collections, over its REST routes."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
-import aiohttp
 import msgspec
 from msgspec import Raw
 
 from stepwell import codec
 from stepwell.engine.record_calls import RecordsAsked
-from stepwell.errors import PayloadTooLargeError, RateLimitedError, StepwellError, UnavailableError, ValidationError
+from stepwell.errors import PayloadTooLargeError, StepwellError, ValidationError
 from stepwell.model import CollectionSettings, Page, RecordChange, RecordPage
 from stepwell.progress import WriteRecords
 from stepwell.records.collections import wanted_indexes, wanted_schema
 from stepwell.remote.http import Http
-from stepwell.remote.streams import AGAIN_S, events_in
+from stepwell.remote.streams import LOST, Patience, events_in
 from stepwell.settings import Settings
 
 _BASE: Final = "/api/collections"
@@ -84,6 +83,7 @@ class RemoteRecords:
     def __init__(self, http: Http, settings: Settings) -> None:
         self._http = http
         self._bytes_max = settings.batch_bytes_max
+        self._patience_s = settings.patience_ms / 1000
 
     async def get(self, collection: str, id: str, fields: str | None) -> dict[str, Any]:
         """See ``Records.get``."""
@@ -127,24 +127,30 @@ class RemoteRecords:
 
     # -- changes
 
-    async def place(self, collection: str) -> int:
+    async def place(self, collection: str, after: int | None = None) -> int:
         """See ``Records.place``."""
-        stream = self._follow(RecordsAsked(collection=collection), None)
+        stream = self._follow(RecordsAsked(collection=collection), after)
         try:
             return (await anext(stream)).seq
         finally:
             await stream.aclose()
 
-    async def changes(self, asked: RecordsAsked, after: int | None) -> AsyncIterator[RecordChange]:
+    async def changes(
+        self, asked: RecordsAsked, after: int | None, passed: Callable[[int], None] | None = None
+    ) -> AsyncIterator[RecordChange]:
         """See ``Records.changes``. A lost connection is opened again; what was told of by then is not told of again."""
-        failures = 0
+        patience = Patience(f"the changes of collection {asked.collection!r}", self._patience_s)
         told: set[tuple[int, str, str]] = set()
         while True:
             try:
                 async for found in self._follow(asked, after):
-                    failures = 0
+                    patience.heard()
                     if found.action is None:
-                        after = found.seq if after is None else after
+                        if after is None or found.seq > after:
+                            after = found.seq  # all up to there was told of
+                            told.clear()
+                        if passed is not None:
+                            passed(found.seq)
                         continue
                     mark = (found.seq, found.action, bytes(found.record).decode())
                     if mark in told:
@@ -155,12 +161,8 @@ class RemoteRecords:
                         told.clear()
                     told.add(mark)
                     yield RecordChange(action=found.action, record=codec.decode(bytes(found.record)), seq=found.seq)
-            except (aiohttp.ClientError, OSError, TimeoutError, UnavailableError, RateLimitedError) as error:
-                failures += 1
-                if failures > len(AGAIN_S):
-                    text = f"the changes of collection {asked.collection!r}: tried {failures} times: {error}"
-                    raise UnavailableError(text) from None
-                await asyncio.sleep(AGAIN_S[failures - 1])
+            except LOST as error:
+                await patience.again(error)
 
     async def _follow(self, asked: RecordsAsked, after: int | None) -> AsyncGenerator[_Change]:
         headers = {"accept": "text/event-stream"} | ({} if after is None else {"last-event-id": str(after)})

@@ -203,15 +203,26 @@ def _at_body(error: ValidationError) -> ValidationError:
 
 async def _followed(request: Request, records: Records, asked: RecordsAsked) -> Answer:
     given = request.headers.get("last-event-id")
-    after = await records.place(asked.collection) if given is None else last_event_id(given)
-    # What is no filter is a refusal, and no stream that breaks off.
+    # What is no filter, or no place to begin at, is a refusal, and no stream that breaks off.
+    place = await records.place(asked.collection, None if given is None else last_event_id(given))
+    after = place if given is None else last_event_id(given)
     await records.page(asked, 1, 1, skip_total=True)
     return Answer(200, media=EVENT_STREAM, stream=_stream(request, records, asked, after), headers={"x-accel-buffering": "no"})
 
 
 def _stream(request: Request, records: Records, asked: RecordsAsked, after: int) -> AsyncIterator[bytes]:
-    opening = f'id: {after}\nevent: place\ndata: {{"seq":{after}}}\n\n'.encode()
-    return stream(request, opening, records.changes(asked, after).__aiter__(), _frame, StepwellError)
+    seen = after
+
+    def passed(seq: int) -> None:
+        nonlocal seen
+        seen = seq
+
+    def place() -> bytes:
+        # So that who comes back after a long time in which nothing fitted does not begin where it was last told of something.
+        return f'id: {seen}\nevent: place\ndata: {{"seq":{seen}}}\n\n'.encode()
+
+    changes = records.changes(asked, after, passed).__aiter__()
+    return stream(request, place(), changes, _frame, StepwellError, beat=place)
 
 
 def _frame(change: RecordChange) -> bytes:

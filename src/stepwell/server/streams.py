@@ -12,11 +12,15 @@ EVENT_STREAM: Final = "text/event-stream"
 _BEAT_S: Final = 5.0
 """How often a stream says that it lives, and looks whether its key does."""
 
+_BEAT: Final = b": still there\n\n"
+
 
 async def stream(
-    request: Request, opening: bytes, items: AsyncIterator[T], frame: Callable[[T], bytes], *ends: type[Exception]
+    request: Request, opening: bytes, items: AsyncIterator[T], frame: Callable[[T], bytes], *ends: type[Exception],
+    beat: Callable[[], bytes] = lambda: _BEAT,
 ) -> AsyncIterator[bytes]:  # fmt: skip
-    """Yield the opening and a frame for each item. It ends with the items, also by an error that is one of ``ends``."""
+    """Yield the opening and a frame for each item, and ``beat`` now and then while none comes. It ends with the items, also by an
+    error that is one of ``ends``."""
     world = request.world
     last: tuple[type[Exception], ...] = (StopAsyncIteration, *ends)
     with world.waiting(request.identity):
@@ -36,7 +40,7 @@ async def stream(
                 elif not stopping.done():
                     if not await world.is_valid(request.identity):
                         return
-                    yield b": still there\n\n"
+                    yield beat()
         finally:
             coming.cancel()
             stopping.cancel()

@@ -178,7 +178,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(
         "GET", _RECORDS, "listRecords", "records:*:r", records.list_,
         summary="List records; their changes as an event stream", query=bodies.RecordsQuery, answers={200: bodies.RecordList},
-        problems=_NO_NAME | {413: "the page has too many bytes"},
+        problems=_NO_NAME | {409: "what came behind `Last-Event-ID` is forgotten", 413: "the page has too many bytes"},
     ),
     Route(
         "POST", _RECORDS, "createRecord", "records:*:w", records.create,
