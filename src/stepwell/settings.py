@@ -158,6 +158,11 @@ def hook_key_from_environment() -> str | None:
     return os.environ.get("STEPWELL_HOOK_KEY") or None
 
 
+def environment_of_child(url: str | None) -> dict[str, str]:
+    """Return the environment for a process of ours that works on the same store, or on the one of this URL."""
+    return {**os.environ} if url is None else {**os.environ, "STEPWELL_URL": url}
+
+
 def failpoints_from_environment() -> str:
     """Return ``STEPWELL_FAILPOINTS``: where to die, for tests."""
     return os.environ.get("STEPWELL_FAILPOINTS", "")

@@ -1,6 +1,8 @@
 """``stepwell serve``: a store, for programs in any language and workers on other machines."""
 
-from collections.abc import Callable, Sequence
+import asyncio
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from ipaddress import ip_address
 from typing import Annotated, TypeAlias
@@ -11,10 +13,11 @@ from stepwell.cli.exits import Exit, UsageError
 from stepwell.cli.interrupts import Interrupted, Interrupts
 from stepwell.cli.options import DEFAULT, Common, Flag
 from stepwell.cli.output import print_line, say
-from stepwell.connect import connect, find_file
+from stepwell.cli.processes import Command, serve_in_processes, until_parent_is_gone
+from stepwell.connect import DEFAULT_URL, connect
 from stepwell.engine.access_calls import KeyBook, NewKey
 from stepwell.engine.api import Engine
-from stepwell.settings import ServerSettings, api_key_from_environment
+from stepwell.settings import ServerSettings, api_key_from_environment, environment_of_child, url_from_environment
 from stepwell.store.access import KeyRow
 
 Several: TypeAlias = Annotated[tuple[str, ...], Parameter(negative=())]
@@ -24,7 +27,7 @@ _KEY_LENGTH_MIN = 20
 async def serve(
     *, host: str = "127.0.0.1", port: int = 7331, no_auth: Flag = False, allow_host: Several = (), allow_origin: Several = (),
     behind_proxy: Several = (), tls_cert: str | None = None, tls_key: str | None = None, processes: int = 1,
-    logs: str = "auto", common: Common = DEFAULT,
+    logs: str = "auto", inherited: Annotated[int | None, Parameter(show=False)] = None, common: Common = DEFAULT,
 ) -> Exit:  # fmt: skip
     """Serve a store over HTTP.
 
@@ -50,9 +53,11 @@ async def serve(
     tls_key
         The file with its key.
     processes
-        How many processes. On SQLite one.
+        How many processes share the port; whichever dies is replaced. On SQLite one.
     logs
         human, json, or auto: human at a terminal, json elsewhere.
+    inherited
+        The number of the socket that a parent has opened: for the processes of `--processes`.
     """
     try:
         # Here and not above: the extra may be missing, and other commands start sooner without it.
@@ -61,7 +66,7 @@ async def serve(
         from stepwell.server.desk import Desk
         from stepwell.server.keys import SCOPES, counts
         from stepwell.server.logs import configure
-        from stepwell.server.serving import listen, served
+        from stepwell.server.serving import listen, served, taken_over
     except ModuleNotFoundError as error:
         raise UsageError(f"the server needs {error.name}. Install it with: pip install 'stepwell[server]'") from None
     _check_processes(processes, common)
@@ -74,28 +79,49 @@ async def serve(
         raise UsageError(f"STEPWELL_API_KEY must have at least {_KEY_LENGTH_MIN} characters: who guesses it may do everything")
     if (tls_cert is None) != (tls_key is None):
         raise UsageError("--tls-cert and --tls-key belong together")
-    if not (is_local or tls_cert or behind_proxy):
+    if inherited is None and not (is_local or tls_cert or behind_proxy):
         say(
             "warning: keys and payloads cross the network unencrypted: give --tls-cert and --tls-key, or --behind-proxy", "yellow"
         )
-    listening = listen(host, port)
+    listening = listen(host, port) if inherited is None else taken_over(inherited)
     port = listening.getsockname()[1]
     engine = connect(common.store)
     try:
         async with Interrupts() as interrupts:
             await engine.open()
-            has_key = no_auth or fixed is not None or await _has_key(engine, counts)
-            if not has_key and not is_local:
-                raise UsageError("off loopback a key must be there first: make one with `stepwell keys create`")
-            if not has_key and isinstance(engine, KeyBook):
-                audit = Audit(engine, days=ServerSettings.from_environment().audit_days)
-                made = await Desk(engine, audit=audit).create_key(NewKey(name="first", scopes=SCOPES))
-                say(f"The first key, which may do everything, is shown this once: {made.key}")
             app = create_app(engine, api_key=fixed, no_auth=no_auth, hosts=_hosts(host, allow_host), origins=allow_origin)
-            await app.world.audit.note("cli", "startServer", f"{host}:{port}")
+            if inherited is None:
+                has_key = no_auth or fixed is not None or await _has_key(engine, counts)
+                if not has_key and not is_local:
+                    raise UsageError("off loopback a key must be there first: make one with `stepwell keys create`")
+                if not has_key and isinstance(engine, KeyBook):
+                    audit = Audit(engine, days=ServerSettings.from_environment().audit_days)
+                    made = await Desk(engine, audit=audit).create_key(NewKey(name="first", scopes=SCOPES))
+                    say(f"The first key, which may do everything, is shown this once: {made.key}")
+                await app.world.audit.note("cli", "startServer", f"{host}:{port}")
+            scheme = "https" if tls_cert else "http"
+            if processes > 1:
+                # What has opened the store here is not needed any more; the processes open it for themselves.
+                await engine.close()
+                limits = app.world.limits
+                command = Command(
+                    ("serve", "--json", *(["--no-auth"] if no_auth else []), *_options({
+                        "--host": [host], "--port": [str(port)], "--logs": [logs], "--allow-host": allow_host,
+                        "--allow-origin": allow_origin, "--behind-proxy": behind_proxy, "--tls-cert": [tls_cert],
+                        "--tls-key": [tls_key], "--inherited": [str(listening.fileno())],
+                    })),
+                    # In the environment, where no list of processes shows its password.
+                    environment_of_child(common.store), listening.fileno(),
+                )  # fmt: skip
+                return Exit(
+                    await serve_in_processes(
+                        command, processes, interrupts, stop_s=(limits.drain_ms + limits.stop_ms_max) / 1000,
+                        ready=lambda: _tell_where(scheme, host, port, common),
+                    )
+                )  # fmt: skip
             async with served(app, listening, proxies=behind_proxy, tls=(tls_cert, tls_key)):
-                _tell_where("https" if tls_cert else "http", host, port, common)
-                await interrupts.asked()
+                _tell_where(scheme, host, port, common)
+                await (interrupts.asked() if inherited is None else _asked_or_orphaned(interrupts))
                 gateway = app.world.gateway
                 if gateway.links:
                     left_s = gateway.limits.drain_ms / 1000
@@ -108,14 +134,26 @@ async def serve(
     return Exit.OK
 
 
+def _options(given: Mapping[str, Sequence[str | None]]) -> list[str]:
+    return [part for name, values in given.items() for value in values if value is not None for part in (name, value)]
+
+
+async def _asked_or_orphaned(interrupts: Interrupts) -> None:
+    waits = {asyncio.ensure_future(interrupts.asked()), asyncio.ensure_future(until_parent_is_gone())}
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+
+
 def _check_processes(processes: int, common: Common) -> None:
     if processes == 1:
         return
     if processes < 1:
         raise UsageError(f"--processes must be a whole number from 1 up, not {processes}")
-    if find_file(common.store) is not None:
+    if not (common.store or url_from_environment() or DEFAULT_URL).startswith(("postgresql:", "postgres:")):
         raise UsageError("--processes is for PostgreSQL: a SQLite file is served by one process, which is also the fastest")
-    raise UsageError("--processes is not built yet: start several servers on one PostgreSQL behind a proxy")
+    if sys.platform == "win32":
+        raise UsageError("--processes needs sockets that processes inherit, which Windows does not have: start several servers")
 
 
 async def _has_key(engine: Engine, counts: Callable[[KeyRow, int], bool]) -> bool:

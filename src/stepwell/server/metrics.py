@@ -1,5 +1,6 @@
 """What the server counts, for Prometheus. Names of workflows are labels; ids of runs never are."""
 
+import os
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -33,6 +34,9 @@ class Metrics:
         self._rare = Gauge(
             "stepwell_engine_counts", "Rare events of this node since its start.", ["what"], registry=self._registry
         )
+        Gauge("stepwell_process", "The process that answers: its counters are its own.", ["pid"], registry=self._registry).labels(
+            str(os.getpid())
+        ).set(1)
         self._workflows: set[str] = set()
 
     def served(self, route: str, status: int, seconds: float) -> None:

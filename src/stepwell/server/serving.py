@@ -52,6 +52,20 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
+def taken_over(number: int) -> socket.socket:
+    """Return a socket that another process has opened and left to this one.
+
+    Raises:
+        UnavailableError: There is none of this number.
+    """
+    try:
+        listening = socket.socket(fileno=number)
+    except OSError as error:
+        raise UnavailableError(f"there is no socket {number}: {error.strerror}") from None
+    listening.setblocking(False)
+    return listening
+
+
 @contextlib.asynccontextmanager
 async def served(
     app: App, listening: socket.socket, *, proxies: tuple[str, ...] = (), tls: tuple[str | None, str | None] = (None, None)
@@ -63,6 +77,9 @@ async def served(
         listening: Where.
         proxies: Addresses whose ``X-Forwarded-*`` are believed.
         tls: The files of a certificate and its key.
+
+    Raises:
+        UnavailableError: These cannot be used.
     """
     limits = app.world.limits
     config = uvicorn.Config(
@@ -72,6 +89,10 @@ async def served(
         timeout_graceful_shutdown=max(1, limits.stop_ms_max // 1000), ws_max_size=limits.frame_bytes_max,
         ssl_certfile=tls[0], ssl_keyfile=tls[1], ws_per_message_deflate=False, ws_ping_interval=20.0, ws_ping_timeout=20.0,
     )  # fmt: skip
+    try:
+        config.load()
+    except (OSError, ValueError) as error:
+        raise UnavailableError(f"the certificate or its key cannot be used: {error}") from None
     server = _Server(config, app.world.stopping)
     serving = asyncio.create_task(server.serve(sockets=[listening]), name="stepwell-server")
     try:
