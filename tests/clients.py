@@ -29,15 +29,18 @@ def file_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'app.db'}"
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres", "http"])
+URLS = ("memory", "sqlite", "postgres", "http")
+
+
+@pytest.fixture(params=URLS)
 def url(request: pytest.FixtureRequest, file_url: str, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Each kind of store in turn, and a server over one."""
     if request.param == "http":
         with served_aside(file_url, settings) as server:
             yield server.url
-    elif request.param == "postgres":
+    elif request.param in ("postgres", "pgbouncer"):
         monkeypatch.setenv("STEPWELL_HOOK_KEY", "a secret that the nodes share")
-        yield request.getfixturevalue("postgres_url")
+        yield request.getfixturevalue("postgres_url" if request.param == "postgres" else "pooled_url")
     else:
         yield "memory://" if request.param == "memory" else file_url
 

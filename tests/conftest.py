@@ -12,7 +12,7 @@ import stepwell.engine.embedded
 import stepwell.store.postgres
 import stepwell.store.sqlite  # noqa: F401
 from stepwell import failpoints
-from tests import postgres
+from tests import pgbouncer, postgres
 
 # How long an example takes depends on who else uses the machine; it says nothing about the code.
 settings.register_profile("stepwell", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
@@ -46,6 +46,20 @@ def postgres_dsn(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The address of a PostgreSQL that all tests of this run share."""
     base = tmp_path_factory.getbasetemp()
     return postgres.server(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
+
+
+@pytest.fixture(scope="session")
+def pooler_dsn(postgres_dsn: str) -> Iterator[str]:
+    """The address of a PgBouncer before that server."""
+    with pgbouncer.between(postgres_dsn) as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def pooled_url(pooler_dsn: str, postgres_dsn: str) -> Iterator[str]:
+    """The address of an empty database of this test's own, through a PgBouncer."""
+    with postgres.schema(postgres_dsn) as url:
+        yield url.replace(postgres_dsn, pooler_dsn)
 
 
 @pytest.fixture

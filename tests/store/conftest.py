@@ -26,13 +26,15 @@ def store_settings() -> Settings:
     return Settings(messages_max=10)
 
 
-@pytest.fixture(params=["sqlite", "memory", "postgres", "postgres-that-lacks-all"])
+@pytest.fixture(params=["sqlite", "memory", "postgres", "postgres-that-lacks-all", "pgbouncer"])
 def unopened(request: pytest.FixtureRequest, tmp_path: Path, clock: SetClock, store_settings: Settings) -> Store:
     if request.param.startswith("postgres"):
         url = request.getfixturevalue("postgres_url")
         if request.param == "postgres-that-lacks-all":
             url += f"&without={','.join(SWITCHES)}"
         return PostgresStore(url, clock=clock, settings=store_settings)
+    if request.param == "pgbouncer":
+        return PostgresStore(request.getfixturevalue("pooled_url"), clock=clock, settings=store_settings)
     path = tmp_path / "store.db" if request.param == "sqlite" else None
     return SqliteStore(path, clock=clock, settings=store_settings)
 

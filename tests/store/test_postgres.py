@@ -13,10 +13,10 @@ from stepwell.failpoints import counters
 from stepwell.settings import Settings
 from stepwell.store.base import NotApplied
 from stepwell.store.postgres import PostgresStore
+from stepwell.store.postgres_address import parse_address
 from stepwell.store.postgres_migrate import MIGRATIONS
 from stepwell.store.postgres_pool import Pool
 from stepwell.store.postgres_rows import Speech
-from stepwell.store.postgres_wire import parse_address
 from tests import postgres
 from tests.proxy import Proxy
 from tests.store.acting import Node, SetClock

@@ -8,8 +8,8 @@ import pytest
 from stepwell import AsyncClient, Settings
 from stepwell.errors import StepwellError, ValidationError
 from stepwell.store.postgres import PostgresStore
+from stepwell.store.postgres_address import parse_address
 from stepwell.store.postgres_capabilities import SWITCHES
-from stepwell.store.postgres_wire import parse_address
 from tests import postgres
 from tests.store.acting import Node, SetClock
 

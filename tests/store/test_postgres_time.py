@@ -2,9 +2,9 @@
 
 from stepwell import Settings
 from stepwell.clock import Clock
+from stepwell.store.postgres_address import parse_address
 from stepwell.store.postgres_pool import Pool
 from stepwell.store.postgres_rows import Speech
-from stepwell.store.postgres_wire import parse_address
 
 
 class Boot(Clock):

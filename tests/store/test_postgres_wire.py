@@ -6,7 +6,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from stepwell import AsyncClient
-from stepwell.store.postgres_wire import Wire, connect, is_lost, parse_address
+from stepwell.store.postgres_address import parse_address
+from stepwell.store.postgres_connect import connect
+from stepwell.store.postgres_wire import Wire, is_lost
 from tests.proxy import Proxy
 
 

@@ -19,10 +19,11 @@ from stepwell.settings import Settings
 from stepwell.store.locks import NodeLocks
 from stepwell.store.migrate import MIGRATIONS
 from stepwell.store.plans import to_json
+from stepwell.store.postgres_address import parse_address
 from stepwell.store.postgres_migrate import migrate
 from stepwell.store.postgres_pool import Pool
 from stepwell.store.postgres_rows import Speech
-from stepwell.store.postgres_wire import Wire, parse_address
+from stepwell.store.postgres_wire import Wire
 from stepwell.store.sqlite_connection import Connection, connect_writer, refuse_foreign
 
 _ROWS_AT_ONCE: Final = 1_000

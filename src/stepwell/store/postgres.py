@@ -42,6 +42,7 @@ from stepwell.store.batch import BatchExecution
 from stepwell.store.checking import RULES
 from stepwell.store.drafts import Page
 from stepwell.store.nodes import workflows_of
+from stepwell.store.postgres_address import parse_address
 from stepwell.store.postgres_capabilities import Capabilities
 from stepwell.store.postgres_hints import Hints
 from stepwell.store.postgres_lease import LeaseKeeper
@@ -58,7 +59,6 @@ from stepwell.store.postgres_wire import (
     is_worth_repeating,
     not_committed,
     not_readable,
-    parse_address,
 )
 from stepwell.store.records import Changes, CollectionRow, RecordQuery, RecordRows
 from stepwell.store.retention import Prunable
@@ -106,7 +106,8 @@ class PostgresStore:
     def about(self) -> str:
         """See ``Store``."""
         missing = ", ".join(self.has.missing)
-        return f"{self._pool.version}, without {missing}" if missing else self._pool.version
+        pooler = " behind a pooler" if self._pool.is_pooled else ""
+        return f"{self._pool.version}{pooler}{missing and ', without '}{missing}"
 
     @property
     def lease_until_boot_ms(self) -> int:

@@ -25,6 +25,7 @@ _PROBE: Final = "?"
 _PROBE_S: Final = 2.0
 _LOOK_S: Final = 0.5
 _AGAIN_S: Final = 1.0
+_INSTEAD: Final = "nodes look for each other's work twice a second instead"
 _PASSING: Final[tuple[type[Exception], ...]] = (StepwellError, *DRIVER_ERRORS)
 
 _log = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ class Hints:
         try:
             gone = asyncio.Event()
             wire.add_termination_listener(partial(_set, gone))
-            if self._speech.has.notify and await self._hears(wire):
+            if self._speech.has.notify and not self._is_in_between() and await self._hears(wire):
                 # What was said while nobody listened.
                 changed()
                 await gone.wait()
@@ -107,6 +108,12 @@ class Hints:
                 await self._look_for_ever(wire, changed)
         finally:
             self._pool.drop(wire)
+
+    def _is_in_between(self) -> bool:
+        if self._pool.is_pooled:
+            counters["store.deaf"] += 1
+            _log.warning("%s is behind a pooler, through which no notifications come: %s", self._name, _INSTEAD)
+        return self._pool.is_pooled
 
     async def _hears(self, wire: Wire) -> bool:
         """Listen, and find out whether anything is heard."""
@@ -120,10 +127,7 @@ class Hints:
             if isinstance(error, ServerError) and not is_not_understood(error):
                 raise
             counters["store.deaf"] += 1
-            _log.warning(
-                "%s: notifications do not arrive (a pooler in between?): nodes look for each other's work twice a second instead",
-                self._name,
-            )
+            _log.warning("%s: notifications do not arrive: %s", self._name, _INSTEAD)
             return False
         return True
 

@@ -10,8 +10,10 @@ from typing import Final, NamedTuple
 
 from stepwell.clock import Clock
 from stepwell.failpoints import counters, failpoint
+from stepwell.store.postgres_address import Address
+from stepwell.store.postgres_connect import connect
 from stepwell.store.postgres_rows import Speech, changed
-from stepwell.store.postgres_wire import Address, Wire, connect, is_lost
+from stepwell.store.postgres_wire import Wire, is_lost
 
 _RENEWALS_A_LEASE: Final = 3
 _RETRIES_A_LEASE: Final = 20

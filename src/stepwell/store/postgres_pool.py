@@ -10,8 +10,10 @@ from stepwell.clock import Clock
 from stepwell.errors import UnavailableError
 from stepwell.failpoints import counters
 from stepwell.settings import Settings
+from stepwell.store.postgres_address import Address
+from stepwell.store.postgres_connect import connect, is_pooled
 from stepwell.store.postgres_rows import Speech
-from stepwell.store.postgres_wire import Address, Wire, connect, is_lost, not_readable
+from stepwell.store.postgres_wire import Wire, is_lost, not_readable
 
 _READERS: Final = 4
 _OLDEST: Final = 140_000
@@ -29,6 +31,8 @@ class Pool:
         self.schema = ""
         self.version = ""
         """What the database says that it is."""
+        self.is_pooled = False
+        """Whether a pooler stands between us and the server."""
         self.must_sync = False
         """Whether commits here would not be synced unless they say so."""
         self.trusts_leases_at_boot_ms = 0
@@ -59,6 +63,7 @@ class Pool:
             async with asyncio.timeout(timeout_s):
                 wire = await connect(self._address, timeout_s)
                 self._open.add(wire)
+                self.is_pooled = is_pooled(wire)
                 await self._look(wire)
         except Exception as error:
             self.lost_contact()

@@ -3,15 +3,15 @@
 The only file that imports the driver. Connections are bound to the event loop that opened them.
 """
 
+import asyncio
+import ssl
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple, Protocol
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from typing import Any, Protocol
 
 import asyncpg  # type: ignore[import-untyped] # pyright: ignore[reportMissingTypeStubs]
 
-from stepwell.errors import CorruptStoreError, StepwellError, UnavailableError, ValidationError
+from stepwell.errors import CorruptStoreError, StepwellError, UnavailableError
 from stepwell.store.base import DataRefused, NotApplied
-from stepwell.store.postgres_capabilities import Capabilities, from_options
 
 _driver: Any = asyncpg
 
@@ -23,9 +23,6 @@ _CONFUSED: type[Exception] = _driver.InternalClientError
 
 DRIVER_ERRORS: tuple[type[Exception], ...] = (_driver.PostgresError, _driver.InterfaceError, _CONFUSED, OSError)
 """All that the server, the driver and the wire itself raise."""
-
-_SECRETS: Final = {"password", "sslpassword"}
-_STATEMENTS_KEPT: Final = 200
 
 
 class Wire(Protocol):
@@ -43,6 +40,10 @@ class Wire(Protocol):
 
     def add_termination_listener(self, callback: Callable[..., None]) -> None: ...
 
+    def is_in_transaction(self) -> bool: ...
+
+    def get_server_pid(self) -> int: ...
+
     def is_closed(self) -> bool: ...
 
     async def close(self, *, timeout: float | None = None) -> None: ...
@@ -50,56 +51,21 @@ class Wire(Protocol):
     def terminate(self) -> None: ...
 
 
-class Address(NamedTuple):
-    """Where a database is."""
-
-    dsn: str
-    """As the driver takes it."""
-    name: str
-    """For people: without passwords."""
-    is_pooled: bool
-    """Whether a pooler that knows no prepared statements stands in between (``?prepared=off``)."""
-    has: Capabilities
-    """What the database can do, as far as the address says."""
-
-
-def parse_address(url: str) -> Address:
-    """Read a ``postgresql://`` URL. All options of libpq and of the driver pass through. Our own are
-    ``prepared=off``, and what ``postgres_capabilities`` knows.
-
-    Raises:
-        ValidationError: It is none. ``field`` is ``url``.
-    """
-    try:
-        parts = urlsplit(url)
-        _ = parts.port if "," not in parts.netloc and "%2F" not in parts.netloc.upper() else None
-        options = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-    except ValueError as error:
-        raise ValidationError(f"url is no address of PostgreSQL: {error}", field="url") from None
-    given = dict(options)
-    prepared = given.pop("prepared", "on")
-    has = from_options(given)
-    if prepared not in ("on", "off") or "\0" in unquote(url) or parts.fragment:
-        raise ValidationError("url is no address of PostgreSQL: prepared must be on or off, and # has no meaning", field="url")
-    user, _, place = parts.netloc.rpartition("@")
-    shown_user = user.partition(":")[0]
-    shown = urlencode([(key, value) for key, value in given.items() if key not in _SECRETS], quote_via=quote, safe="/:,")
-    whole = urlencode(given, quote_via=quote)
-    return Address(
-        f"postgresql://{parts.netloc}{parts.path}{whole and '?'}{whole}",
-        f"postgresql://{shown_user}{shown_user and '@'}{place}{parts.path}{shown and '?'}{shown}",
-        prepared == "off",
-        has,
-    )
-
-
-async def connect(address: Address, timeout_s: float) -> Wire:
-    """Open a connection."""
+async def open_wire(dsn: str, *, timeout_s: float, settings: dict[str, str], statements_kept: int, trusts_system: bool) -> Wire:
+    """Open a connection. ``trusts_system``: the server must show a certificate that this machine trusts."""
     wire: Wire = await _driver.connect(
-        address.dsn, timeout=timeout_s, statement_cache_size=0 if address.is_pooled else _STATEMENTS_KEPT,
-        server_settings={"application_name": "stepwell"} if not address.is_pooled else None,
+        dsn, timeout=timeout_s, statement_cache_size=statements_kept, server_settings=settings or None,
+        ssl=await asyncio.to_thread(ssl.create_default_context) if trusts_system else None,
     )  # fmt: skip
     return wire
+
+
+def end_of(wire: Wire) -> tuple[str | None, str]:
+    """Return the host at the other end, None for a socket of this machine, and the ``sslmode`` that the connection has."""
+    # The driver tells nobody, and only it has read the environment and the files where this may stand.
+    place: tuple[str, int] | str = getattr(wire, "_addr", "")
+    mode: str = getattr(wire, "_params").sslmode.name  # noqa: B009 - as above
+    return (None if isinstance(place, str) else place[0]), mode.replace("_", "-")
 
 
 def sqlstate_of(error: BaseException) -> str:
@@ -121,6 +87,16 @@ def is_lost(error: Exception) -> bool:
     if state:
         return state.startswith(("08", "57P")) or state in ("25P03", "25P04", "25006", "26000", "42P05")
     return isinstance(error, DRIVER_ERRORS) and not isinstance(error, _driver.DataError)
+
+
+def is_next_host_tried(error: Exception) -> bool:
+    """Tell whether another host may take the connection that this one has not taken."""
+    return isinstance(error, OSError | _CONFUSED) or sqlstate_of(error) == "57P03"
+
+
+def is_refused_by_pooler(error: Exception) -> bool:
+    """Tell whether a pooler has refused settings of the session: no server does."""
+    return sqlstate_of(error) == "08P01" and "startup parameter" in str(error)
 
 
 def is_not_understood(error: Exception) -> bool:
@@ -163,7 +139,7 @@ def not_readable(error: Exception, name: str) -> StepwellError | None:
     if state in ("XX001", "XX002"):
         return CorruptStoreError(f"{name} is damaged ({error})")
     why = _passing(error)
-    if why is None and (state.startswith(("28", "3D", "3F", "0A")) or state in ("42501", "42P01")):
+    if why is None and (state.startswith(("28", "3D", "3F", "0A")) or state in ("42501", "42P01", "42704", "22023")):
         why = str(error)
     if why is None and isinstance(error, ValueError):
         why = f"the driver does not understand the address ({error})"
@@ -182,6 +158,8 @@ def _passing(error: Exception) -> str | None:
         return f"the database lacks room, memory or connections ({error})"
     if isinstance(error, TimeoutError):
         return "the database did not answer in time"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed ({error})"
     if is_lost(error) or state.startswith("25"):
         return f"the connection is lost ({error or type(error).__name__})"
     return None
