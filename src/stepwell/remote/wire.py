@@ -104,7 +104,7 @@ class Wire:
         self._is_kicked = False
         self._is_connected = False
         # Of the thread alone.
-        self._own_loop = asyncio.new_event_loop()
+        self._own_loop = type(self._loop)()  # as quick as the one of the worker
         self._wanted = asyncio.Event()
         self._session = ""
         self._sent_at: dict[int, int] = {}

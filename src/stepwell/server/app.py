@@ -58,7 +58,8 @@ class App:
         except Disconnected:
             return
         finally:
-            self._tell(request, status, clock() - began)
+            # Whoever asked has the answer first.
+            asyncio.get_running_loop().call_soon(self._tell, request, status, clock() - began)
 
     def _tell(self, request: Request, status: int, seconds: float) -> None:
         self.world.metrics.served(request.route, status, seconds)

@@ -50,6 +50,8 @@ def configure(form: str, stream: TextIO | None = None, level: int = logging.INFO
     is_human = form == "human" or (form == "auto" and out.isatty())
     handler = logging.StreamHandler(out)
     handler.setFormatter(Formatter(is_human))
+    # What no line shows is not looked up either: there is a line for each request.
+    logging.logThreads = logging.logMultiprocessing = logging.logProcesses = False
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

@@ -15,6 +15,39 @@ _LINGER_S: Final = 1.0
 _REASONS: Final = {408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
 
 
+class _Joining:
+    """A transport that sends what is written within one turn of the loop at once: head and body of an answer, most of all."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self.inner = transport
+        self._loop = loop
+        self._written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        """See ``asyncio.Transport``."""
+        if not self._written:
+            self._loop.call_soon(self._flush)
+        self._written.append(data)
+
+    def write_eof(self) -> None:
+        """See ``asyncio.Transport``."""
+        self._flush()
+        self.inner.write_eof()
+
+    def close(self) -> None:
+        """See ``asyncio.Transport``."""
+        self._flush()
+        self.inner.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def _flush(self) -> None:
+        if self._written:
+            data, self._written = b"".join(self._written), []
+            self.inner.write(data)
+
+
 class LimitedProtocol(HttpToolsProtocol):
     """One connection. ``limits`` is set by ``limited``."""
 
@@ -26,8 +59,14 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection: its first head is due from now on."""
-        super().connection_made(transport)
+        super().connection_made(_Joining(transport, self.loop))  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
         self._expect_head()
+
+    def handle_websocket_upgrade(self) -> None:
+        """The connection goes on as a WebSocket, whose messages are joined already."""
+        if isinstance(self.transport, _Joining):
+            self.transport = self.transport.inner
+        super().handle_websocket_upgrade()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The end of it."""

@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import cache
 from typing import Any, Final, TypeVar, cast
 from urllib.parse import parse_qsl
 
@@ -85,38 +86,45 @@ def read_query(query: bytes, kind: type[S]) -> S:
         raise Problem(400, "bad_query", "the query is not URL-encoded UTF-8, or has over 100 fields") from None
     if any(name in {"key", "api_key", "apikey", "apiKey", "token", "access_token"} for name, _ in pairs):
         raise Problem(400, "key_in_url", "keys are taken from `Authorization: Bearer` alone, so that no log learns them")
-    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    kinds = _kinds(kind)
     given: dict[str, Any] = {}
     for name, text in pairs:
         if "\0" in text:
             raise invalid([BadField(f"/{name[:200]}", f"{name[:200]} holds U+0000", "query")])
-        if name in fields and _is_list(fields[name].type):
+        if kinds.get(name) == "list":
             given.setdefault(name, []).extend([text])
         elif name in given:
             raise invalid([BadField(f"/{name}", f"{name} is given twice", "query")])
         else:
             given[name] = text
     for name, text in given.items():
-        if name in fields and isinstance(text, str):
-            given[name] = _scalar(text, fields[name].type)
+        if isinstance(text, str):
+            given[name] = _scalar(text, kinds.get(name, ""))
     try:
         return msgspec.convert(given, kind)
     except msgspec.ValidationError as error:
         raise invalid(_faults(given, kind, error, "query")) from None
 
 
-def _scalar(text: str, kind: Any) -> object:
+def _scalar(text: str, kind: str) -> object:
     """Return the number or truth that a text stands for, where one is due; otherwise the text."""
-    parts = _parts(msgspec.inspect.type_info(kind))
-    if any(isinstance(part, msgspec.inspect.BoolType) for part in parts):
+    if kind == "bool":
         return {"true": True, "false": False}.get(text, text)
-    if any(isinstance(part, msgspec.inspect.IntType) for part in parts) and _INTEGER.fullmatch(text):
+    if kind == "int" and _INTEGER.fullmatch(text):
         return int(text)
     return text
 
 
-def _is_list(kind: Any) -> bool:
-    return any(isinstance(part, msgspec.inspect.ListType) for part in _parts(msgspec.inspect.type_info(kind)))
+@cache
+def _kinds(kind: type[msgspec.Struct]) -> dict[str, str]:
+    """Return what each parameter is: a list, a truth, a number, or a text (""). Looked up once for each route."""
+    return {field.encode_name: _kind(field.type) for field in msgspec.structs.fields(kind)}
+
+
+def _kind(of: Any) -> str:
+    parts = {type(part) for part in _parts(msgspec.inspect.type_info(of))}
+    known = {msgspec.inspect.ListType: "list", msgspec.inspect.BoolType: "bool", msgspec.inspect.IntType: "int"}
+    return next((name for part, name in known.items() if part in parts), "")
 
 
 def _parts(info: msgspec.inspect.Type) -> tuple[msgspec.inspect.Type, ...]:

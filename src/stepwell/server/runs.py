@@ -39,6 +39,7 @@ async def trigger(request: Request) -> Answer:
     request.query(NoQuery)
     body = await request.body(TriggerBody)
     run = await request.world.engine.trigger(await _wanted(request, body))
+    await asyncio.sleep(0)  # what was assigned by that is sent to its worker first
     return answer(run, *_made(request, run))
 
 
@@ -95,25 +96,27 @@ async def get(request: Request) -> Answer:
     """Show a run, or wait for its end."""
     query = request.query(RunQuery)
     run_id = request.parts["runId"]
-    run = await request.world.engine.get_run(run_id)
-    request.world.must_show(request.identity, run)
-    if query.wait is None or run.is_over:
+    world, identity = request.world, request.identity
+    if query.wait is None:
+        run = await world.engine.get_run(run_id)
+        world.must_show(identity, run)
         return answer(run)
     wait_ms = parse_ms(_span(query.wait), bare="specification", field="wait")
-    longest = request.world.limits.wait_ms_max
+    longest = world.limits.wait_ms_max
     if wait_ms > longest:
         raise ValidationError(f"wait must be at most {longest:,} ms (wait_ms_max): ask again when it is over", field="wait")
-    with request.world.waiting(request.identity):
-        return answer(await _until_over(request, run, wait_ms))
+    await world.must_see(identity, run_id)
+    with world.waiting(identity):
+        return answer(await _until_over(request, run_id, wait_ms))
 
 
-async def _until_over(request: Request, run: Run[Any], wait_ms: int) -> Run[Any]:
+async def _until_over(request: Request, run_id: str, wait_ms: int) -> Run[Any]:
     engine = request.world.engine
-    over = asyncio.ensure_future(engine.wait(run.run_id, None))
+    over = asyncio.ensure_future(engine.wait(run_id, None))
     others = [asyncio.ensure_future(request.world.stopping.wait()), asyncio.ensure_future(request.until_gone())]
     try:
         await asyncio.wait([over, *others], timeout=wait_ms / 1000, return_when=asyncio.FIRST_COMPLETED)
-        return over.result() if over.done() else await engine.get_run(run.run_id)
+        return over.result() if over.done() else await engine.get_run(run_id)
     finally:
         for task in (over, *others):
             task.cancel()
