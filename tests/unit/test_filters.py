@@ -73,7 +73,10 @@ def test_these_do_not(text: str):
         (r"a = '\u0000'", "column 5: the text holds U+0000"),
         ("a$b = 1", "column 2: expected an operator, found '$b = 1'"),
         ("a..b = 1", "column 2: expected an operator"),
-        (f"{'n' * 65} = 1", "column 1: filter: 'nnn"),
+        (f"{'n' * 65} = 1", "column 1: 'nnn"),
+        ("a ~ null", "column 3: ~ compares with a text in quotes, not with 'null'"),
+        ("a ~ true", "not with 'true'"),
+        ("a = 1 ||\n b ~ 5", "line 2, column 6: ~ compares"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_place_and_with_what_was_expected(text: str, said: str):

@@ -15,7 +15,7 @@ from stepwell import codec
 from stepwell.cli.exits import Exit, UsageError
 from stepwell.cli.options import DEFAULT, Common, Flag
 from stepwell.cli.output import print_json, say
-from stepwell.errors import ValidationError
+from stepwell.errors import StepwellError, ValidationError
 
 File: TypeAlias = Annotated[str, Parameter(allow_leading_hyphen=True)]
 """A file, or - for standard input or output."""
@@ -25,6 +25,7 @@ Format: TypeAlias = Annotated[Literal["jsonl", "csv"], Parameter(show_choices=Tr
 
 _AT_ONCE: Final = 500
 _TOLD_EACH: Final = 10_000
+_CELL_LENGTH_MAX: Final = 16 * 1024 * 1024
 
 records = App(name="records", help="The records of collections, in and out.")
 
@@ -53,15 +54,15 @@ async def import_(
     count = 0
     with ExitStack() as stack:
         source = stack.enter_context(_opened(file, "r"))
-        items = _objects(source) if chosen == "jsonl" else _rows(source)
+        items = _decoded(_objects(source) if chosen == "jsonl" else _rows(source))
         async with common.client() as client:
             target = client.collection(collection)
             while chunk := list(islice(items, _AT_ONCE)):
                 try:
                     await (target.create_many(chunk) if create else target.upsert_many(chunk))
-                except ValidationError as error:
-                    which = f"records {count + 1:,} to {count + len(chunk):,}"
-                    raise ValidationError(f"{which}: {error}", field=error.field) from None
+                except StepwellError as error:
+                    error.args = (f"records {count + 1:,} to {count + len(chunk):,}: {error}",)
+                    raise
                 before, count = count, count + len(chunk)
                 if count // _TOLD_EACH > before // _TOLD_EACH:
                     say(f"{count:,} records")
@@ -122,12 +123,20 @@ def _format(file: str, format: str | None) -> str:
     return "csv" if file.lower().endswith(".csv") else "jsonl"
 
 
+def _decoded(items: Iterator[Any]) -> Iterator[Any]:
+    try:
+        yield from items
+    except UnicodeDecodeError as error:
+        raise ValidationError(f"the file is not UTF-8: {error.reason} at byte {error.start:,}", field="file") from None
+
+
 def _opened(file: str, mode: Literal["r", "w"]) -> IO[str]:
+    encoding = "utf-8-sig" if mode == "r" else "utf-8"  # tables of some programs begin with a byte order mark
     if file == "-":
         # Closed like any other: nothing is read or written after it.
-        return open((sys.stdin if mode == "r" else sys.stdout).fileno(), mode, encoding="utf-8", newline="", closefd=False)
+        return open((sys.stdin if mode == "r" else sys.stdout).fileno(), mode, encoding=encoding, newline="", closefd=False)
     try:
-        return Path(file).open(mode, encoding="utf-8", newline="")
+        return Path(file).open(mode, encoding=encoding, newline="")
     except OSError as error:
         raise UsageError(f"{file!r} cannot be opened: {error.strerror}") from None
 
@@ -139,8 +148,23 @@ def _objects(source: IO[str]) -> Iterator[Any]:
 
 
 def _rows(source: IO[str]) -> Iterator[dict[str, Any]]:
-    for row in csv.DictReader(source):
-        yield {name: _value(cell) for name, cell in row.items() if name and cell}
+    csv.field_size_limit(_CELL_LENGTH_MAX)
+    reader = csv.reader(source, strict=True)
+    names: list[str] = []
+    try:
+        for row in reader:
+            if not names:
+                names = row
+                again = sorted({name for name in names if names.count(name) > 1})
+                if again:
+                    raise ValidationError(f"line 1 names two columns {again[0]!r}", field="file")
+            elif len(row) > len(names):
+                text = f"line {reader.line_num} has {len(row)} cells, and line 1 names {len(names)} columns"
+                raise ValidationError(text, field="file")
+            elif row:
+                yield {name: _value(cell) for name, cell in zip(names, row, strict=False) if name and cell}
+    except csv.Error as error:
+        raise ValidationError(f"line {reader.line_num} is no row of a table: {error}", field="file") from None
 
 
 def _value(cell: str) -> Any:

@@ -37,6 +37,8 @@ from stepwell.store.records import (
 
 _BUILT_AT_ONCE: Final = 1_000
 _CHANGES_AT_ONCE: Final = 100
+_CURSOR_BYTES_MAX: Final = 3_000
+"""A cursor is part of a URL, which may be 8 KiB long, the filter included."""
 
 _decode_changes: Final = msgspec.json.Decoder(list[tuple[Any, str, msgspec.Raw]]).decode
 
@@ -87,12 +89,26 @@ class EmbeddedRecords:
         """See ``Records.walk``."""
         query, paths = self._query(asked)
         query.limit = limit + 1
-        query.behind = None if cursor is None else _read_cursor(cursor, asked)
+        query.behind = None if cursor is None else await self._behind(cursor, asked)
         found = await self._node.store.list_records(query)
         texts = found.texts[:limit]
         more = found.is_cut or len(found.texts) > limit
         items = [_shown(text, paths) for text in texts]
         return Page(items, _cursor(msgspec.json.decode(texts[-1]), query, asked) if more else None)
+
+    async def _behind(self, cursor: str, asked: RecordsAsked) -> dict[str, Any]:
+        """Return what a cursor tells of the record behind which the list goes on."""
+        told = _read_cursor(cursor, asked)
+        if told.updated is None:
+            return told.record
+        text = await self._node.store.find_record(asked.collection, told.record["id"])
+        record: dict[str, Any] = {} if text is None else msgspec.json.decode(text)
+        if record.get("updated") != told.updated:
+            raise ConflictError(
+                f"record {told.record['id']!r}, behind which this list was to go on, was changed or deleted, and what it is"
+                f" sorted by is too long to be kept in a cursor: begin again"
+            )
+        return record
 
     async def count(self, asked: RecordsAsked) -> int:
         """See ``Records.count``."""
@@ -246,10 +262,21 @@ def _settings(row: CollectionRow) -> CollectionSettings:
     )  # fmt: skip
 
 
+class _Cursor(msgspec.Struct, array_like=True):
+    """Where a record stands in a list: its id, and the fields that decide. Where they are too long, ``updated`` says of which of
+    its states they are."""
+
+    record: dict[str, Any]
+    seal: str
+    updated: str | None = None
+
+
 def _cursor(last: dict[str, Any], query: RecordQuery, asked: RecordsAsked) -> str:
-    """Return what tells of a record where it stands in this list: its id, and the fields that decide."""
     paths = [("id",), *(term.path for term in query.sort), *_compared(query.where)]
-    text = msgspec.json.encode([chosen(last, tuple(paths)), _seal(asked)])
+    told = _Cursor(chosen(last, tuple(paths)), _seal(asked))
+    text = msgspec.json.encode(told)
+    if len(text) > _CURSOR_BYTES_MAX:
+        text = msgspec.json.encode(_Cursor({"id": last["id"]}, told.seal, last["updated"]))
     return base64.urlsafe_b64encode(text).decode().rstrip("=")
 
 
@@ -260,15 +287,15 @@ def _compared(where: Expression | None) -> list[Path]:
     return [where.path] if isinstance(where, Comparison) and where.operator == "=" else []
 
 
-def _read_cursor(cursor: str, asked: RecordsAsked) -> dict[str, Any]:
+def _read_cursor(cursor: str, asked: RecordsAsked) -> _Cursor:
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        last, seal = msgspec.json.decode(text, type=tuple[dict[str, Any], str])
+        told = msgspec.json.decode(text, type=_Cursor)
     except ValueError:
-        seal, last = "", dict[str, Any]()
-    if seal != _seal(asked) or not isinstance(last.get("id"), str):
+        told = _Cursor({}, "")
+    if told.seal != _seal(asked) or not isinstance(told.record.get("id"), str):
         raise ValidationError(f"cursor is not one of this list: {cursor!r:.80}", field="cursor")
-    return last
+    return told
 
 
 def _seal(asked: RecordsAsked) -> str:

@@ -91,7 +91,7 @@ def write_of(
     if len(members) > FIELDS_MAX:
         raise ValidationError(f"{field} has {len(members):,} fields; a record has at most {FIELDS_MAX:,}", field=field)
     for name in members:
-        check_name(name, f"{field}: the name of a field")
+        _check_field(name, field)
     own = members.get("id")
     own_id = id if own is None else check_id(msgspec.json.decode(own), f"{field}/id")
     if id and own_id != id:
@@ -103,6 +103,13 @@ def write_of(
     if RESERVED & members.keys():
         text = _encode(given(members)).decode()
     return RecordWrite(action=action, id=own_id or "", data=text, if_match=check_match(if_match))
+
+
+def _check_field(name: str, field: str) -> None:
+    try:
+        check_name(name, "the name of a field")
+    except ValidationError as error:
+        raise ValidationError(f"{field}: {error}", field=field) from None
 
 
 def check_match(if_match: object) -> str | None:

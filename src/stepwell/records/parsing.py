@@ -62,6 +62,9 @@ class _Group:
         self.depth = depth
 
 
+_WORDLESS: Final[dict[Any, str]] = {True: "true", False: "false", None: "null"}
+
+
 @v_args(inline=True)
 class _Builder(Transformer[Token, _Group]):
     """Makes the tree, innermost parts first."""
@@ -71,7 +74,8 @@ class _Builder(Transformer[Token, _Group]):
         name = cast("Operator", operator.removeprefix("?"))
         if name in ("~", "!~"):
             if not isinstance(value.value, str):
-                _refuse(f"{name} compares with a text in quotes, not with {_shown(value.token)}", value.token)
+                found = _WORDLESS[value.value] if value.token is None else value.token
+                _refuse(f"{name} compares with a text in quotes, not with {_shown(found)}", value.token or operator)
             if len(value.value) > PATTERN_LENGTH_MAX:
                 _refuse(f"the text of {name} is longer than {PATTERN_LENGTH_MAX} characters", value.token)
         return _Group(Comparison(path, name, value.value, operator.startswith("?")), 1, 1)
@@ -138,7 +142,7 @@ def _path(field: Token) -> Path:
     try:
         return check_path(str(field), "filter")
     except ValidationError as error:
-        raise ValidationError(f"filter, column {field.column}: {error}", field="filter") from None
+        _refuse(str(error).removeprefix("filter: "), field)
 
 
 def _unescaped(found: "re.Match[str]", token: Token) -> str:
@@ -191,4 +195,6 @@ def _error(problem: str, line: int, column: int, text: str) -> ValidationError:
 
 def _refuse(problem: str, token: Token | None = None) -> NoReturn:
     where = "" if token is None or not isinstance(token.column, int) else f", column {token.column}"
+    if token is not None and (token.line or 1) > 1:
+        where = f", line {token.line}{where}"
     raise ValidationError(f"filter{where}: {problem}", field="filter")

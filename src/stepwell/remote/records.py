@@ -121,7 +121,7 @@ class RemoteRecords:
         path, headers = f"{_records(request.collection)}:batch", {"idempotency-key": request.write_id}
         try:
             body = await self._http.ask("POST", path, body=_encode(_Writes(writes)), headers=headers)
-        except ValidationError as error:
+        except StepwellError as error:
             raise _as_asked(error, is_one=request.is_one) from None
         return [codec.decode(bytes(item.record)) for item in _items(body).items]
 
@@ -209,11 +209,12 @@ def _values(items: list[Raw]) -> list[dict[str, Any]]:
     return [codec.decode(bytes(item)) for item in items]
 
 
-def _as_asked(error: ValidationError, *, is_one: bool) -> StepwellError:
-    """Return an error whose field is where it was in what the user gave: ``writes/2/data/age`` is ``data/2/age``."""
-    parts = error.field.split("/")
-    if len(parts) < 3 or parts[0] != "writes":
-        return error
-    place = [] if is_one else [parts[1]]
-    text = str(error).removeprefix("0: ") if is_one else str(error)
-    return type(error)(text, field="/".join([parts[2], *place, *parts[3:]]))
+def _as_asked(error: StepwellError, *, is_one: bool) -> StepwellError:
+    """Return an error as it is without a server: about the one record, if there is one, and with the field where it was in what
+    the user gave: ``writes/2/data/age`` is ``data/2/age``."""
+    if is_one:
+        error.args = (str(error).removeprefix("0: "),)
+    parts = error.field.split("/") if isinstance(error, ValidationError) else []
+    if isinstance(error, ValidationError) and len(parts) >= 3 and parts[0] == "writes":
+        error.field = "/".join([parts[2], *([] if is_one else [parts[1]]), *parts[3:]])
+    return error
