@@ -45,7 +45,7 @@ def between(dsn: str) -> Generator[str]:
     """Run one before the server of an address; give the address that leads through it."""
     found = program()
     if found is None:
-        pytest.skip("NOT TESTED: PgBouncer is not installed (scripts/system-packages pooler)")
+        pytest.skip("NOT TESTED: PgBouncer is not installed (scripts/system-packages postgres)")
     parts = urlsplit(dsn)
     folder = Path(tempfile.mkdtemp(prefix="stepwell-pgbouncer-", dir="/tmp"))
     with socket.socket() as probe:

