@@ -1,285 +1,217 @@
-// A worker in plain JavaScript, for Node 20 or newer, without a dependency: steps, a durable sleep, a signal and a record.
-//
-//   node --experimental-websocket examples/worker.js http://127.0.0.1:7331
-//
-// (From Node 22 on without the flag. A key is taken from STEPWELL_API_KEY.) The protocol is told in docs/protocol.md; the numbers
-// of its rules are named below. Workflows here are made of one branch of operations, one after the other.
+// A worker in plain JavaScript, without a dependency, whose workflows are steps, sleeps, signals and records in turn:
+//   node examples/worker.js http://127.0.0.1:7331
+// Node 20 and 21 want --experimental-websocket. A key is taken from STEPWELL_API_KEY. The rules are those of docs/protocol.md.
 
 const workflows = {
-  "js-greeting": async (ctx, name) => {
-    const greeting = await ctx.step("greet", async () => `Hello, ${name}`);
-    await ctx.sleep("pause", 200);
-    const by = await ctx.signal("sign");
-    return ctx.step("sign", async () => `${greeting}! -- ${by}`);
+  "js-greeting": async (run, name) => {
+    const greeting = await run.step("greet", async () => `Hello, ${name}`);
+    await run.sleep("pause", 200);
+    const by = await run.signal("sign");
+    return run.step("sign", async () => `${greeting}! -- ${by}`);
   },
-  "js-guestbook": async (ctx, name) => ctx.write("enter", "guests", { action: "create", id: crypto.randomUUID(), data: { name } }),
+  "js-fragile": (run, needed) => run.step("ask", async (attempt) => {
+    if (attempt < needed) throw new TypeError(`not at attempt ${attempt}`);
+    return attempt;
+  }, { retries: 2, delayMs: 50 }),
+  "js-guestbook": (run, name) => run.write("enter", "guests", { action: "create", id: crypto.randomUUID(), data: { name } }),
 };
 
-const [base = "http://127.0.0.1:7331"] = process.argv.slice(2);
-const url = `${base.replace(/^http/, "ws").replace(/\/$/, "")}/api/workflows/worker`;
+const base = (process.argv[2] ?? "http://127.0.0.1:7331").replace(/^http/, "ws").replace(/\/$/, "");
+const headers = process.env.STEPWELL_API_KEY ? { authorization: `Bearer ${process.env.STEPWELL_API_KEY}` } : {};
+const CAPACITY = 100, MARGIN_MS = 100, PART = 200_000;
+const runs = new Map(), beats = new Map(); // by runId and turn; when each beat was sent, by its number
+let socket, session = "", assigned = 0, beat = 0, leaseUntil = 0, ahead = 0, leaving = false, tries = 0, ticks = 0;
+let outgoing = [], parts = [], leaseWaiters = [];
 const clock = () => Number(process.hrtime.bigint() / 1_000_000n);
-const MARGIN_MS = 100;
-const CAPACITY = 100;
-
-const runs = new Map(); // runId/turn to Run
-let socket, session = "", assigned = 0, beat = 0, leaseUntil = 0, ahead = Date.now() - clock(), leaving = false, tries = 0, writingsMax = 0;
-let outgoing = [], parts = [];
-const beats = new Map(), leaseWaiters = [];
-const now = () => clock() + ahead;
-
-function say(frame) {
-  if (outgoing.push(frame) === 1) queueMicrotask(flush); // what is said in one turn travels in one message
-}
-
-function flush() {
-  if (socket?.readyState === 1 && outgoing.length) {
-    for (const frame of outgoing) sendFrame(frame);
-  }
-  outgoing = []; // what is lost is said again by the hello of the next connection, or lies in `unsettled`
-}
-
-function sendFrame(frame) {
-  const text = JSON.stringify(frame);
-  if (text.length <= 200_000) return socket.send(`[${text}]`);
-  for (let at = 0; at < text.length; at += 200_000) {
-    const last = at + 200_000 >= text.length;
-    socket.send(JSON.stringify([{ type: "part", text: text.slice(at, at + 200_000), last }]));
-  }
-}
-
+const now = () => clock() + ahead; // the server's time
+const find = ({ runId, turn }) => runs.get(`${runId}/${turn}`);
 const room = () => say({ type: "room", credit: assigned + Math.max(0, CAPACITY - runs.size) });
-
-function sendBeat() {
-  beats.set(++beat, clock());
-  say({ type: "beat", no: beat });
+const sendBeat = () => say({ type: "beat", no: beats.set(++beat, clock()) && beat });
+const say = (frame) => outgoing.push(JSON.stringify(frame)) === 1 && queueMicrotask(flush);
+function flush() { // what is lost is said again by the hello of the next connection, or lies in `unsettled`
+  for (const text of socket.readyState === 1 ? outgoing.splice(0) : [])
+    if (text.length <= PART) socket.send(`[${text}]`);
+    else for (let at = 0; at < text.length; at += PART)
+      socket.send(JSON.stringify([{ type: "part", text: text.slice(at, at + PART), last: at + PART >= text.length }]));
 }
 
-async function untilLease() { // rule 2
-  while (leaseUntil - clock() <= MARGIN_MS) {
-    sendBeat();
-    await new Promise((resolve) => leaseWaiters.push(resolve));
-  }
-}
-
+const described = ({ name = "Error", message }) => ({ type: name, message: String(message), kinds: [name] });
+const failed = (record, stepId) => Object.assign(new Error(record.message), { record, origins: [stepId] });
 class Gone extends Error {} // thrown into a workflow whose run is not ours any more
 
 class Run {
-  constructor(frame) {
-    Object.assign(this, { runId: frame.runId, turn: frame.turn, no: 0, events: [], writings: [], consumed: [], unsettled: null, over: false });
-    this.consumedSeq = frame.mailboxConsumed ?? 0;
-    this.lastAt = frame.startedAt;
-    this.names = new Map(); // how often each name was used: the second is name#1
-    this.outcomes = new Map(); // stepId to the event that has its outcome
-    this.signals = new Map(); // name to payloads that nobody has taken yet
-    this.waiters = [];
-    for (const event of frame.history ?? []) {
-      this.lastAt = Math.max(this.lastAt, event.at);
-      if (event.type === "signal_received") this.keep(event.name, event.payload.payload);
-      else if (event.stepId) this.outcomes.set(`${event.type} ${event.stepId}`, event);
+  no = 0; events = []; writings = []; unsettled = null; over = false; draining = false; inBody = false;
+  names = {}; // how often each was used again: what comes under a name for the second time is name#1
+  recorded = new Map(); // the latest event of each stepId
+  signals = []; // those that nobody has taken yet
+
+  constructor({ runId, turn, workflow, startedAt, input = null, mailboxConsumed = 0, history = [], messages = [] }) {
+    const consumed = messages.map(({ seq, id }) => [seq, id]);
+    Object.assign(this, { runId, turn, consumed, mailboxConsumed: consumed.at(-1)?.[0] ?? mailboxConsumed, lastAt: startedAt });
+    for (const { type, at, stepId, name, payload } of history) {
+      this.lastAt = Math.max(this.lastAt, at);
+      if (type === "signal_received") this.signals.push({ name, ...payload });
+      else if (type === "run_resumed") payload.voided?.forEach((voided) => this.recorded.delete(voided)); // it was retried
+      else if (stepId) this.recorded.set(stepId, { type, ...payload });
     }
-    this.transcribe(frame.messages ?? []);
-    this.ctx = {
-      runId: frame.runId,
-      step: (name, body) => this.step(name, body),
-      sleep: (name, ms) => this.sleep(name, ms),
-      signal: (name) => this.signal(name),
-      write: (name, collection, write) => this.write(name, collection, write),
-    };
-    workflows[frame.workflow](this.ctx, frame.input ?? null).then(
-      (output) => this.end("completed", { output: output ?? null }),
-      (error) => this.end("failed", { error: { type: error.name, message: String(error.message), kinds: [error.name] } }),
+    for (const { seq: mailboxSeq, kind, name, id: signalId, payload = null } of messages) { // rule 5
+      if (kind !== "signal") { this.draining = true; continue; } // a pause: the run rests once it is handed back
+      this.record("signal_received", "", name, { payload, signalId, mailboxSeq });
+      this.signals.push({ name, payload });
+    }
+    const end = (status, payload) => this.last({ final: { status, event: { type: `run_${status}`, at: this.time(), payload } } });
+    workflows[workflow](this, input).then(
+      (output) => end("completed", { output: output ?? null }),
+      (error) => end("failed", { error: error.record ?? described(error), origins: error.origins ?? [] }),
     );
   }
 
-  time() { return (this.lastAt = Math.max(this.lastAt, now())); } // rule 6
+  async step(name, body, { retries = 0, delayMs = 1_000 } = {}) {
+    const stepId = this.identity(name), before = this.recorded.get(stepId);
+    if (before?.type === "step_completed") return before.result; // rule 4
+    if (before?.type === "step_failed") throw failed(before.error, stepId);
+    if (before?.nextAt) await this.rest("retry", name, before.nextAt);
+    for (let attempt = (before?.attempt ?? 0) + 1; ; attempt++) {
+      await this.settle(); // rule 1
+      while (leaseUntil - clock() <= MARGIN_MS) await new Promise((go) => (leaseWaiters.push(go), sendBeat())); // rule 2
+      if (this.draining) await this.last({ release: true });
+      if (this.over) throw new Gone();
+      this.inBody = true;
+      const startedAt = this.time();
+      const [result, error] = await body(attempt).then((value) => [value ?? null], (thrown) => [null, described(thrown)]);
+      const rest = { attempt, startedAt, durationMs: this.time() - startedAt };
+      this.inBody = false;
+      if (!error) return this.record("step_completed", stepId, name, { result, ...rest }).result;
+      Object.assign(error, { step: name, attempts: attempt });
+      if (attempt > retries) throw failed(this.record("step_failed", stepId, name, { error, ...rest }).error, stepId);
+      const { nextAt } = this.record("step_retrying", stepId, name, { error, nextAt: this.time() + delayMs, ...rest });
+      await this.rest("retry", name, nextAt);
+    }
+  }
 
+  async sleep(name, ms) {
+    const stepId = this.identity(`sleep:${name}`), before = this.recorded.get(stepId);
+    if (before?.type === "sleep_completed") return;
+    const { until } = before ?? this.record("sleep_started", stepId, "", { until: this.time() + ms });
+    await this.rest("sleep", name, until);
+    this.record("sleep_completed", stepId, "", { until });
+  }
+
+  async write(name, collection, write) { // committed together with the event that tells of it: exactly once
+    const stepId = this.identity(name);
+    let told = this.recorded.get(stepId);
+    if (!told) {
+      this.writings.push({ place: this.events.length, collection, writes: [write], isOne: true });
+      this.record("step_completed", stepId, name, {});
+      told = await this.settle().then(({ written: [{ type, payload }] }) => ({ type, ...payload }));
+    }
+    if (told.type === "step_failed") throw failed(told.error, stepId);
+    return told.result;
+  }
+
+  async signal(name) {
+    const at = this.signals.findIndex((signal) => signal.name === name);
+    if (at < 0) await this.rest("signal", name);
+    return this.signals.splice(at, 1)[0].payload;
+  }
+
+  time() { return (this.lastAt = Math.max(this.lastAt, now())); } // rule 6
   identity(name) {
-    const count = this.names.get(name) ?? 0;
-    this.names.set(name, count + 1);
+    const count = (this.names[name] = (this.names[name] ?? -1) + 1);
     return count ? `${name}#${count}` : name;
   }
 
   record(type, stepId, name, payload) {
     if (this.over) throw new Gone();
     this.events.push({ type, at: this.time(), stepId, name, payload });
+    return payload;
   }
 
-  async step(name, body) {
-    const stepId = this.identity(name);
-    const before = this.outcomes.get(`step_completed ${stepId}`);
-    if (before) return before.payload.result; // rule 4
-    await this.settle(); // rule 1
-    await untilLease();
-    if (this.over) throw new Gone();
-    const startedAt = this.time();
-    const result = (await body()) ?? null;
-    this.record("step_completed", stepId, name, { result, attempt: 1, startedAt, durationMs: this.time() - startedAt });
-    return result;
-  }
-
-  async sleep(name, ms) {
-    const stepId = this.identity(`sleep:${name}`);
-    if (this.outcomes.has(`sleep_completed ${stepId}`)) return;
-    const started = this.outcomes.get(`sleep_started ${stepId}`);
-    const until = started ? started.payload.until : this.time() + ms;
-    if (!started) this.record("sleep_started", stepId, "", { until });
-    if (until > now()) await this.rest({ on: { kind: "sleep", name, until, others: 0 }, wakeAt: until }, until);
-    this.record("sleep_completed", stepId, "", { until });
-  }
-
-  async signal(name) {
-    while (!this.signals.get(name)?.length) await this.rest({ on: { kind: "signal", name, until: null, others: 0 } });
-    return this.signals.get(name).shift();
-  }
-
-  // Committed together with the event that tells of it: exactly once.
-  async write(name, collection, write) {
-    const stepId = this.identity(name);
-    let told = this.outcomes.get(`step_completed ${stepId}`) ?? this.outcomes.get(`step_failed ${stepId}`);
-    if (!told) {
-      if (!writingsMax) throw new Error("this server writes no records along");
-      this.writings.push({ place: this.events.length, collection, writes: [write], isOne: true });
-      this.record("step_completed", stepId, name, {});
-      told = (await this.settle()).written?.[0];
-      if (this.over) throw new Gone();
-    }
-    if (told.type === "step_failed") throw new Error(told.payload.error.message);
-    return told.payload.result;
-  }
-
-  // Let go of the run until it is due: some worker, this one perhaps, is assigned it then, and replays it.
-  async rest(suspend, until = Infinity) {
-    const settled = await this.settle({ suspend });
-    if (settled.quiet) this.drop();
-    else if (!this.over) await new Promise((go) => (this.waiters.push(go), until < Infinity && setTimeout(go, until - now())));
-    if (this.over) throw new Gone();
-  }
-
-  keep(name, payload) {
-    if (!this.signals.has(name)) this.signals.set(name, []);
-    this.signals.get(name).push(payload);
-  }
-
-  transcribe(messages) { // rule 5
-    for (const { seq, kind, name, id, payload = null } of messages) {
-      if (seq !== this.consumedSeq + 1 || this.over) continue;
-      this.consumedSeq = seq;
-      this.consumed.push([seq, id]);
-      if (kind === "pause") { this.settle({ release: true }).then(() => this.drop()); return; }
-      this.record("signal_received", "", name, { payload, signalId: id, mailboxSeq: seq });
-      this.keep(name, payload);
-    }
-    for (const go of this.waiters.splice(0)) go();
+  // Let go of the run until it is due: then some worker is assigned it, with the messages that have come, and replays it.
+  async rest(kind, name, until = null) {
+    if (until !== null && until <= now()) return;
+    const suspend = { on: { kind, name, until, others: 0 }, wakeAt: until };
+    if (this.draining || !(await this.settle({ suspend })).quiet) await this.last({ release: true });
+    this.drop();
+    throw new Gone();
   }
 
   async settle(more = {}) {
     while (this.unsettled) await this.unsettled.answer; // one at a time
     if (this.over) throw new Gone();
-    if (!this.events.length && !this.consumed.length && !Object.keys(more).length) return { quiet: true };
-    const frame = {
-      type: "progress", runId: this.runId, turn: this.turn, no: ++this.no, events: this.events, consumed: this.consumed, writings: this.writings,
-      mailboxConsumed: this.consumedSeq, hasOutcome: this.events.some((event) => event.type.startsWith("step_")), ...more,
-    };
-    this.events = [];
-    this.consumed = [];
-    this.writings = [];
-    let resolve;
-    const answer = new Promise((done) => (resolve = done));
-    this.unsettled = { frame, answer, resolve };
+    const { runId, turn, events, consumed, writings, mailboxConsumed } = this;
+    if (!events.length && !consumed.length && !Object.keys(more).length) return;
+    const hasOutcome = events.some(({ type }) => /^step_(completed|failed)$/.test(type));
+    const said = { events, consumed, writings, mailboxConsumed, hasOutcome, ...more };
+    const frame = { type: "progress", runId, turn, no: ++this.no, ...said };
+    Object.assign(this, { events: [], consumed: [], writings: [] });
+    const unsettled = (this.unsettled = { frame });
+    unsettled.answer = new Promise((resolve) => (unsettled.resolve = resolve));
     say(frame);
-    const settled = await answer;
+    const settled = await unsettled.answer;
+    if (settled.asked) this.draining = true;
     if (settled.refused) this.drop();
     return settled;
   }
 
-  async end(status, payload) {
-    if (this.over) return;
-    const event = { type: `run_${status}`, at: this.time(), payload };
-    await this.settle({ final: { status, event } }).catch(() => {});
-    this.drop();
-  }
+  last(word) { return this.settle(word).catch(() => {}).then(() => this.drop()); }
 
   drop() {
-    if (this.over) return;
+    if (!this.over) say({ type: "done", runId: this.runId, turn: this.turn });
     this.over = true;
     runs.delete(`${this.runId}/${this.turn}`);
-    for (const go of this.waiters.splice(0)) go();
-    say({ type: "done", runId: this.runId, turn: this.turn });
     room();
   }
 }
 
 const heard = {
-  welcome(frame) {
-    session = frame.session;
-    writingsMax = frame.limits.writingsMax ?? 0;
-    ahead = Math.max(frame.now - clock() - 1, -Infinity);
-    assigned = 0;
-    for (const run of [...runs.values()]) {
-      if (!frame.resumed) run.drop();
+  welcome({ resumed, now: theirs, session: name }) {
+    [session, ahead, assigned, tries] = [name, theirs - clock(), 0, 0];
+    for (const run of [...runs.values()])
+      if (!resumed) run.drop();
       else if (run.unsettled) say(run.unsettled.frame);
-    }
-    console.log("ready");
     room();
     sendBeat();
+    console.log("ready");
   },
-  assign(frame) {
-    assigned += 1;
-    runs.set(`${frame.runId}/${frame.turn}`, new Run(frame));
-  },
+  assign(frame) { assigned++, runs.set(`${frame.runId}/${frame.turn}`, new Run(frame)); },
   settled(frame) {
-    const run = runs.get(`${frame.runId}/${frame.turn}`);
-    if (run?.unsettled?.frame.no !== frame.no) return;
-    const { resolve } = run.unsettled;
-    run.unsettled = null;
-    resolve({ quiet: false, refused: "", ...frame });
+    const run = find(frame), waiting = run?.unsettled;
+    if (waiting?.frame.no === frame.no) run.unsettled = waiting.resolve(frame);
   },
-  deliver(frame) { runs.get(`${frame.runId}/${frame.turn}`)?.transcribe(frame.messages); },
-  interrupt(frame) { runs.get(`${frame.runId}/${frame.turn}`)?.drop(); },
-  lease(frame) {
-    if (!beats.has(frame.no)) return;
-    leaseUntil = Math.max(leaseUntil, beats.get(frame.no) + frame.ms);
-    beats.delete(frame.no);
-    ahead = Math.max(ahead, frame.now - clock() - 1);
-    for (const go of leaseWaiters.splice(0)) go();
+  interrupt(frame) {
+    const run = find(frame);
+    if (frame.reason !== "drain") return run?.drop();
+    run.draining = true; // begin no more bodies; once none is under way, others go on with the run
+    if (!run.inBody) run.last({ release: true });
   },
-  part(frame) {
-    parts.push(frame.text);
-    if (frame.last) hear(JSON.parse(parts.splice(0).join("")));
+  lease({ no, ms }) {
+    leaseUntil = Math.max(leaseUntil, (beats.get(no) ?? 0) + ms);
+    for (const go of beats.delete(no) ? leaseWaiters.splice(0) : []) go();
   },
-  bye() { if (leaving) process.exit(0); },
+  part({ text, last }) { parts.push(text), last && hear(JSON.parse(parts.splice(0).join(""))); },
 };
-
 const hear = (frame) => heard[frame.type]?.(frame);
 
 function connect() {
-  const key = process.env.STEPWELL_API_KEY;
-  const headers = key ? { authorization: `Bearer ${key}` } : {};
-  socket = new WebSocket(url, { protocols: ["stepwell.v1"], headers });
-  parts = [];
-  beats.clear();
+  socket = new WebSocket(`${base}/api/workflows/worker`, { protocols: ["stepwell.v1"], headers });
   socket.onopen = () => {
-    tries = 0;
-    const holds = [...runs.values()].map((run) => [run.runId, run.turn]);
+    [outgoing, parts] = [[], []];
     const known = Object.keys(workflows).map((name) => [name, ""]);
-    sendFrame({ type: "hello", versions: [1], workflows: known, agent: "worker.js", session, holds });
+    const holds = [...runs.values()].map(({ runId, turn }) => [runId, turn]);
+    say({ type: "hello", versions: [1], workflows: known, session, holds });
   };
   socket.onmessage = ({ data }) => JSON.parse(data).forEach(hear);
-  socket.onerror = () => {};
-  socket.onclose = ({ code, reason }) => {
+  socket.onclose = () => {
     if (leaving) process.exit(0);
-    console.log(`connection lost (${code} ${reason}), trying again`);
+    beats.clear();
     setTimeout(connect, Math.min(5_000, 50 * 2 ** tries++) * (0.5 + Math.random() / 2));
   };
 }
 
-let turn = 0;
 setInterval(() => { // rule 3 asks for a thread; here no step blocks
-  if (socket.readyState === 1 && (runs.size || turn++ % 40 === 0)) sendBeat();
+  if (socket.readyState === 1 && (runs.size || ticks++ % 40 === 0)) sendBeat();
   if (beats.size && clock() - beats.values().next().value > 2_000) socket.close();
 }, 250);
-
-for (const signal of ["SIGINT", "SIGTERM"]) {
-  process.on(signal, () => { leaving = true; say({ type: "bye" }); });
-}
+for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => { leaving = true; say({ type: "bye" }); });
 connect();

@@ -220,6 +220,11 @@ def test_trigger_waits_for_the_outcome_and_takes_its_exit_code(shell: Shell):
     assert (bad.code, bad.json["status"]) == (1, "failed")
 
 
+def test_a_run_is_of_the_version_that_is_named(shell: Shell):
+    made = shell.run("trigger", "greet", "--version", "2", "--json").json
+    assert (made["version"], shell.run("runs", "show", made["runId"], "--json").json["version"]) == ("2", "2")
+
+
 def test_a_key_gives_one_run(shell: Shell):
     first = shell.run("trigger", "greet", "--input", '{"name": "Ada"}', "--key", "k", "--json").json
     again = shell.run("trigger", "greet", "--input", '{"name": "Ada"}', "--key", "k", "--json").json

