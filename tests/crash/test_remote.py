@@ -162,6 +162,25 @@ async def test_a_worker_is_cut_off_and_silent_in_between(tmp_path: Path):
     assert await server.end(signal.SIGTERM) == 0
 
 
+async def test_a_server_is_frozen_while_steps_are_under_way(tmp_path: Path):
+    # promises 1, 2 and 4: its workers start nothing that it does not allow, and what it hears when it thaws is recorded once
+    run_ids = [f"run-{n}" for n in range(100)]
+    server = await _server(tmp_path).start(server_worker_silence_ms=1_000)
+    async with AsyncClient(server.url, settings=Settings(patience_ms=30_000)) as client:
+        workers = [await Worker.start(tmp_path, url=server.url) for _ in range(2)]
+        await asyncio.gather(*(client.workflow.trigger("ten-steps", n, run_id=each) for n, each in enumerate(run_ids)))
+        for frozen_s in (0.3, 3.0):  # shorter than a worker waits for an answer, and longer than all that is promised
+            await workers[0].until_begun(workers[0].begun + 20)
+            server.send(signal.SIGSTOP)
+            await asyncio.sleep(frozen_s)
+            server.send(signal.SIGCONT)
+        runs = await completed(client, run_ids)
+        for worker in workers:
+            await worker.stop()
+        await check_exactly_once(client, tmp_path, runs, _NAMES)
+    assert await server.end(signal.SIGTERM) == 0
+
+
 async def test_a_worker_that_is_frozen_past_its_lease_goes_on_under_a_new_session(tmp_path: Path):
     # promise 4
     old, new = [f"old-{n}" for n in range(5)], [f"new-{n}" for n in range(5)]
