@@ -1,6 +1,7 @@
 """``stepwell db``: the store itself."""
 
-from typing import Annotated
+import asyncio
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
@@ -12,7 +13,7 @@ from stepwell.cli.prune import prune
 from stepwell.clock import Clock
 from stepwell.connect import connect, find_file
 from stepwell.engine.access_calls import AuditLog
-from stepwell.settings import Settings
+from stepwell.settings import Settings, url_from_environment
 
 _AT_ONCE = 500
 db = App(name="db", help="Look after the store.")
@@ -53,11 +54,18 @@ async def audit(*, common: Common = DEFAULT) -> Exit:
 
 
 @db.command
-async def migrate(*, common: Common = DEFAULT) -> Exit:
+async def migrate(*, distribute: Literal["citus"] | None = None, common: Common = DEFAULT) -> Exit:
     """Make the store, or bring its schema up to this program. Safe while others do the same; what is newer is refused.
 
     Every program that opens a store does so by itself: this is for those who want it done before.
+
+    Parameters
+    ----------
+    distribute
+        Spread the tables over the machines of a Citus, all rows of a run on one of them. Refused where there is none.
     """
+    if distribute:
+        await asyncio.to_thread(_distribute, common.store or url_from_environment() or "")
     async with common.client() as client:
         stats = await client.workflow.stats()
     if common.json:
@@ -65,6 +73,16 @@ async def migrate(*, common: Common = DEFAULT) -> Exit:
     else:
         print_value("the store is up to date")
     return Exit.OK
+
+
+def _distribute(url: str) -> None:
+    if not url.startswith(("postgresql:", "postgres:")):
+        raise UsageError("--distribute citus is for postgresql://")
+    # Here, because PostgreSQL is an extra.
+    from stepwell.store.citus import distribute
+
+    for table in distribute(url, clock=Clock(), settings=Settings.from_environment()):
+        say(f"distributed {table}")
 
 
 @db.command
