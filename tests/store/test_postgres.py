@@ -12,6 +12,7 @@ from stepwell.errors import CorruptStoreError, UnavailableError, ValidationError
 from stepwell.failpoints import counters
 from stepwell.settings import Settings
 from stepwell.store.base import NotApplied
+from stepwell.store.batch import BatchExecution
 from stepwell.store.postgres import PostgresStore
 from stepwell.store.postgres_address import parse_address
 from stepwell.store.postgres_migrate import MIGRATIONS
@@ -131,7 +132,7 @@ async def test_a_server_that_acknowledges_before_it_syncs_is_told_to_sync(postgr
     node = await Node(store, "node", SetClock()).enrol()
     assert store._writer is not None
     assert await store._writer.fetchval("SHOW synchronous_commit") == "off"
-    await store._begin(store._writer, node.batch())
+    await store._transaction(store._writer, node.batch()).carry_out(BatchExecution(store._page(node.batch()), {}).apply([]))
     assert await store._writer.fetchval("SHOW synchronous_commit") == "on"
     await store.close()
 

@@ -15,7 +15,8 @@ from pglast.visitors import Visitor
 import stepwell.store
 from stepwell.settings import Settings
 from stepwell.store.plans import to_json
-from stepwell.store.postgres import _PLANNING, PostgresStore
+from stepwell.store.postgres import PostgresStore
+from stepwell.store.postgres_batch import PLANNING
 from stepwell.store.postgres_capabilities import SWITCHES, Capabilities
 from stepwell.store.postgres_migrate import MIGRATIONS
 from stepwell.store.postgres_rows import _TEXTS, Speech
@@ -211,7 +212,8 @@ _ASKED: dict[str, tuple[Any, ...]] = {
     "delete_events": (_STRETCHES,), "delete_messages": (_STRETCHES,), "delete_hooks": (_STRETCHES,), "delete_keys": (_PAIRS,),
     "delete_runs": (_IDS,),
     "advance_runs": (to_json([{"run_id": "run-1", "seq": 3, "waiting_for": None}]), 5),
-    "move_runs": (to_json([{"run_id": "run-1"}]), 5),
+    "move_runs": (to_json([{"run_id": "run-1"}]), 5), "is_batch": ("node", "b"),
+    "write_recalled": (to_json([["run-1", 3, None, 1, 2, 0, 0]]), 5),
 }  # fmt: skip
 
 
@@ -227,7 +229,7 @@ async def test_no_question_scans_a_table_that_grows(filled: str, speech: Speech,
     asked = _ASKED | _OF_PLAIN
     try:
         async with connection.transaction():
-            await connection.execute(_PLANNING)
+            await connection.execute(PLANNING)
             text = speech.text(name)
             # As it is kept: planned once, for whatever values will come.
             await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")

@@ -83,6 +83,9 @@ class _Item:
         self.deadline = deadline
 
 
+_MANY: Final = 250
+"""So many runs that wait for a commit are worth one without others."""
+
 _Entry = _Item | tuple[Held, Progress]
 
 
@@ -106,6 +109,8 @@ class Committer:
         self._task: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._last_error = ""
+        self._behind = 0
+        """How many runs were told of their commit, and have not gone on yet."""
 
     def start(self) -> None:
         """Begin to commit."""
@@ -211,6 +216,9 @@ class Committer:
             batch = self._gather()
             if batch:
                 await self._commit_safely(batch)
+                self._behind = len(batch) if len(self._offered) >= _MANY else 0
+                if self._behind:
+                    continue  # the store works on these while those go on
                 # Who waited for this has its say first, so that what it does next is in the next batch; a client twice,
                 # because its signal reaches the end of a run in a second turn of the loop.
                 await asyncio.sleep(0)
@@ -253,6 +261,10 @@ class Committer:
         if not self._space.is_set() and len(queue) < self._settings.queue_operations_max:
             self._space.set()
         offered = self._offered
+        runs = len(offered) + self._behind
+        if runs >= 2 * _MANY:
+            # Half of them, so that the store and the runs do not wait for each other.
+            room = min(room, len(entries) + (runs + 1) // 2)
         while offered and len(entries) < room and size > 0:
             held = offered.popleft()
             progress = held.take()

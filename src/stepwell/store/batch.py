@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from stepwell.failpoints import failpoint
-from stepwell.progress import Outcome, Progress, WriteRecords
+from stepwell.progress import Outcome, Progress, Refused, WriteRecords
 from stepwell.store import control, drafts, hooks, pruning
 from stepwell.store.access import AuditRow, KeepKey, Note, TouchKey, oldest_id
 from stepwell.store.base import (
@@ -39,30 +39,22 @@ from stepwell.store.base import (
     Triggered,
     Update,
 )
-from stepwell.store.drafts import Draft, EventRow, MessageRow, Page
+from stepwell.store.drafts import Draft, Page
 from stepwell.store.due import find_due
 from stepwell.store.new_runs import PRIORITY_STEP_MS, KnownRun, Register
-from stepwell.store.plans import Change, Get, Lock, Plan, Request, Row, Table, Together, Write, ask, change, to_json
+from stepwell.store.plans import Change, Get, Lock, Plan, Table, Together, Write, ask, change, to_json
 from stepwell.store.recording import Recording
 from stepwell.store.records import BuildIndex, Configure, DropKeys
 from stepwell.store.retention import Prune, Sweep, Swept
 from stepwell.store.waits import Waits
+from stepwell.store.writing import page_writes
 from stepwell.store.written_events import record_and_write
 
 O = TypeVar("O")  # noqa: E741
 
 _RUNS: Final = Table("insert_runs", (*RunRow._fields, "input_hash"))
 _KEYS: Final = Table("insert_keys", ("workflow", "key", "run_id", "input_hash"))
-_EVENTS: Final = Table("insert_events", EventRow._fields)
-_MESSAGES: Final = Table("insert_messages", MessageRow._fields)
-_HOOKS: Final = Table("write_hooks", HookRow._fields)
 _AUDIT: Final = Table("insert_audit", AuditRow._fields)
-_ADVANCED: Final = Table("advance_runs", ("run_id", "seq", "waiting_for"))
-_MOVED: Final = Table("move_runs", (
-    "run_id", "status", "owner", "turn", "attempt", "interruptions", "streak", "tries", "wanted", "undo", "seq", "mailbox_seq",
-    "mailbox_consumed", "wake_at", "deadline", "waiting_for", "started_at", "completed_at",
-))  # fmt: skip
-
 _OWNED_MAX: Final = 20_000
 
 
@@ -104,16 +96,27 @@ class _Groups:
         return [result for result in self._results if result is not None]
 
 
+class Outdated(Exception):
+    """What was remembered of a run is not what is stored: the batch must be done again, with what is."""
+
+
 class BatchExecution:
     """One batch, from its operations to their results.
 
-    ``owned`` are drafts of runs that this node owns and that nobody has changed since its last batch: they need not be read
-    again. ``forgotten`` are the dead nodes whose rows it deleted.
+    ``owned`` are drafts of runs that this node owned after its last batch: they need not be read again. If others write at the
+    same time (``is_shared``), they serve only where nothing else is read, and are written under the condition that they still are
+    what they were. ``forgotten`` are the dead nodes whose rows it deleted.
+
+    Raises:
+        Outdated: They are not. Nothing of this may be committed.
     """
 
-    def __init__(self, page: Page, owned: dict[str, Draft]) -> None:
+    def __init__(self, page: Page, owned: dict[str, Draft], *, is_shared: bool = False) -> None:
         self._page = page
         self._owned = owned
+        self._is_shared = is_shared
+        self._were: dict[str, tuple[int, int, int, int]] = {}
+        """What the rows of remembered runs must be for this to count."""
         self._keys: dict[tuple[str, str], str] = {}
         self._known: dict[str, KnownRun] = {}
         self._parents: list[str] = []
@@ -152,6 +155,9 @@ class BatchExecution:
         groups.answer(Amend, lambda amend: control.amend(page, amend))
         yield from groups.carry_out(Update, self._update)
         yield from groups.carry_out(Expire, self._expire)
+        if page.ended and self._were:
+            # Only who has locked a run's row may ask who waits for its end.
+            yield from self._write()
         yield from waits.tell()
         yield from groups.carry_out(Prune, self._prune)
         yield from groups.carry_out(Sweep, self._sweep)
@@ -181,7 +187,15 @@ class BatchExecution:
                 outcomes.append((yield from record_and_write(page, self._recording, progress)))
             else:
                 outcomes.append(drafts.record(page, progress))
+            if progress.run_id in self._were:
+                self._verify(progress.run_id, outcomes[-1])
         groups.fill(Progress, outcomes)
+
+    def _verify(self, run_id: str, outcome: Outcome) -> None:
+        run = self._page.runs[run_id]
+        if isinstance(outcome, Refused):
+            raise Outdated  # perhaps: who looks will know
+        run.changed = run.changed or drafts.ADVANCED  # written, and so compared, whatever was done
 
     def _bury(self, bury: Bury) -> Plan[int]:
         failpoint("bury")
@@ -295,6 +309,8 @@ class BatchExecution:
             ids += prune.run_ids()
         ids += self._parents
         ending = [progress.run_id for progress in progresses if progress.final is not None]
+        if self._is_shared and not asked_keys and len(ids) == len(progresses):
+            self._recall(progresses)
         yield from self._read_drafts(ids, [*ending, *(cancel.run_id for cancel in cancels)])
 
         together = Together()
@@ -402,9 +418,21 @@ class BatchExecution:
         yield from self._read_drafts(run_ids)
         return [self._page.runs[run_id] for run_id in run_ids if run_id in self._page.runs]
 
+    def _recall(self, progresses: Sequence[Progress]) -> None:
+        """Do without reading, if all that is known of these runs is remembered. Then nothing is locked before it is written, and
+        rows are written in the order of their keys, so that nobody who locks them in that order can be in the way for good.
+        """
+        owned, runs = self._owned, self._page.runs
+        for each in progresses:
+            if each.run_id not in owned or each.consumed or each.writings:
+                return
+        for each in progresses:
+            runs[each.run_id] = run = owned[each.run_id]
+            self._were[run.run_id] = (run.turn, run.seq, run.mailbox_seq, run.wanted)
+
     def _read_drafts(self, run_ids: Sequence[str], ending: Sequence[str] = ()) -> Plan[None]:
         """Read those that this batch has not read yet: what it has changed is known better here."""
-        runs, owned = self._page.runs, self._owned
+        runs, owned = self._page.runs, self._owned if not self._is_shared else {}
         missing: dict[str, None] = {}
         for run_id in run_ids:
             if run_id in owned:
@@ -429,31 +457,13 @@ class BatchExecution:
 
     def _write(self) -> Plan[None]:
         page = self._page
-        advanced: list[Row] = []
-        moved: list[Row] = []
-        for run in page.runs.values():
-            if run.changed == drafts.ADVANCED:
-                advanced.append((run.run_id, run.seq, run.waiting_for))
-            elif run.changed == drafts.MOVED:
-                moved.append((
-                    run.run_id, run.status, run.owner, run.turn, run.attempt, run.interruptions, run.streak, run.tries,
-                    run.wanted, run.undo, run.seq, run.mailbox_seq, run.mailbox_consumed, run.wake_at, run.deadline,
-                    run.waiting_for, run.started_at, run.completed_at,
-                ))  # fmt: skip
-            run.changed = drafts.UNTOUCHED
-        hooks = list({hook[:2]: hook for hook in page.changed_hooks}.values())
-        writes = [
-            Write(_ADVANCED, advanced, (page.now_ms,)),
-            Write(_MOVED, moved, (page.now_ms,)),
-            Write(_EVENTS, page.events),
-            Write(_MESSAGES, page.messages),
-            Write(_HOOKS, hooks),
-        ]
-        wanted: list[Request] = [write for write in writes if write.rows]
+        wanted, recalled = page_writes(page, self._were)
         wanted += self._recording.writes()
         if wanted:
             self.has_written = True
-            yield wanted
+            answers = yield wanted
+            if recalled and answers[0] != recalled:
+                raise Outdated
             page.changed_hooks.clear()
             page.events.clear()
             page.messages.clear()

@@ -48,10 +48,14 @@ class Table(NamedTuple):
 
     name: str
     columns: tuple[str, ...]
+    is_counted: bool = False
+    """Whether it may pass rows over, so that it is told how many were written. Its rows may be longer than others."""
 
 
 class Write(NamedTuple):
-    """Rows to be written, no two with one key. ``more`` are parameters besides. The answer is None."""
+    """Rows to be written, no two with one key. ``more`` are parameters besides. The answer is None, or how many rows were written
+    where they are counted; of those that come together only the first may be.
+    """
 
     table: Table
     rows: Sequence[Row]

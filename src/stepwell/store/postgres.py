@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from stepwell.clock import Clock, boot_id
-from stepwell.errors import FencedError, StepwellError, UnavailableError
+from stepwell.errors import StepwellError, UnavailableError
 from stepwell.failpoints import counters, failpoint
 from stepwell.progress import Message, StoredEvent
 from stepwell.settings import Settings
@@ -38,18 +38,19 @@ from stepwell.store.base import (
     Snapshot,
     StoredRun,
 )
-from stepwell.store.batch import BatchExecution
+from stepwell.store.batch import BatchExecution, Outdated
 from stepwell.store.checking import RULES
-from stepwell.store.drafts import Page
+from stepwell.store.drafts import Draft, Page
 from stepwell.store.nodes import workflows_of
 from stepwell.store.postgres_address import parse_address
+from stepwell.store.postgres_batch import Transaction
 from stepwell.store.postgres_capabilities import Capabilities
 from stepwell.store.postgres_hints import Hints
 from stepwell.store.postgres_lease import LeaseKeeper
 from stepwell.store.postgres_migrate import migrate
 from stepwell.store.postgres_pool import Pool, call_on
 from stepwell.store.postgres_reads import Reader
-from stepwell.store.postgres_rows import Speech, carry_out, changed, learn
+from stepwell.store.postgres_rows import Speech, learn
 from stepwell.store.postgres_snapshot import postgres_snapshot
 from stepwell.store.postgres_wire import (
     DRIVER_ERRORS,
@@ -69,14 +70,9 @@ _FORESEEN: Final[tuple[type[Exception], ...]] = (StepwellError, *DRIVER_ERRORS)
 _REPEATS: Final = 8
 _AGAIN_S: Final = 0.05
 _REPEAT_AFTER_S: Final = 0.002
-_SHORTEST_LIMIT_MS: Final = 100
+_CAUTIOUS: Final = 8
 _DISTRUST: Final = -1
 """The boot time of a ``Bury`` that must not believe leases."""
-
-# Plans are kept, and those made while a table was small must do when it is not.
-_PLANNING: Final = (
-    "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL jit = off; "
-)
 
 
 class PostgresStore:
@@ -94,6 +90,9 @@ class PostgresStore:
         self._hints = Hints(self._pool, self._speech, settings, self.name)
         self._writer: Wire | None = None
         self._writing = asyncio.Lock()
+        self._owned: dict[str, Draft] = {}
+        self._cautious = 0
+        """For so many batches nothing is taken from memory."""
         self._holder = secrets.token_hex(8)
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -208,14 +207,17 @@ class PostgresStore:
     async def _commit(self, batch: Batch) -> Committed:
         boot_ms = self._clock.boot_ms()
         wire = await self._wire()
-        execution = BatchExecution(page := self._page(batch), {})
+        # Taken out until the commit is known to be done: on the way there it is changed.
+        owned, self._owned = self._owned, {}
+        if self._cautious or not self._speech.has.data_modifying_cte:
+            owned, self._cautious = {}, max(0, self._cautious - 1)
+        execution = BatchExecution(page := self._page(batch), owned, is_shared=True)
+        transaction = self._transaction(wire, batch)
         stage = "before"
         try:
             async with asyncio.timeout(self._settings.patience_ms / 1000):
                 failpoint("commit.before_begin")
-                await self._begin(wire, batch)
-                failpoint("commit.before_write")
-                results = await carry_out(execution.apply(self._distrusting(batch.operations)), wire, self._speech)
+                results = await transaction.carry_out(execution.apply(self._distrusting(batch.operations)))
                 failpoint("commit.before_commit")
                 stage = "commit"
                 if await wire.execute("COMMIT") != "COMMIT":
@@ -232,10 +234,15 @@ class PostgresStore:
             self._die()
             await asyncio.get_running_loop().create_future()
             raise
+        execution.remember()
+        self._owned = owned
         self._lease.committed(batch.node_id, batch.lease_ms, boot_ms)
         if execution.has_written:
             self._hints.written()
         return Committed(results, page.mailed, page.ended_besides, execution.collections)
+
+    def _transaction(self, wire: Wire, batch: Batch) -> Transaction:
+        return Transaction(wire, self._speech, batch, lease_ms=self._settings.lease_ms, must_sync=self._pool.must_sync)
 
     def _page(self, batch: Batch) -> Page:
         settings = self._settings
@@ -253,21 +260,6 @@ class PostgresStore:
                 counters["store.store_not_applied"] += 1
                 raise NotApplied(str(error)) from error
         return self._writer
-
-    async def _begin(self, wire: Wire, batch: Batch) -> None:
-        """Begin with the identity: only a live node whose last batch is the one before may commit. Its lease is renewed."""
-        limit_ms = max(_SHORTEST_LIMIT_MS, self._settings.lease_ms * 3 // 4)
-        sync = "SET LOCAL synchronous_commit = on; " if self._pool.must_sync else ""
-        # A node that is frozen here must not hold the rows of others for longer than its lease.
-        limits = (
-            f"SET LOCAL statement_timeout = {limit_ms}; SET LOCAL lock_timeout = {limit_ms * 2 // 3}; "
-            f"SET LOCAL idle_in_transaction_session_timeout = {limit_ms}; "
-        )
-        identity = self._speech.inline("begin_batch", batch.batch_id, batch.lease_ms, batch.node_id, batch.number)
-        tag = await wire.execute(f"BEGIN ISOLATION LEVEL READ COMMITTED; {sync}{limits}{_PLANNING}{identity}")
-        if changed(tag) != 1:
-            counters["store.fenced"] += 1
-            raise FencedError(f"node {batch.node_id} is not alive, or not at batch {batch.number}")
 
     def _distrusting(self, operations: Sequence[Operation]) -> Sequence[Operation]:
         """Let nobody be buried for a lease while leases say nothing: they could not be renewed either."""
@@ -290,7 +282,10 @@ class PostgresStore:
             return OutcomeUnknown(f"it is not known whether the last commit was done ({error or type(error).__name__})")
         if not is_gone:
             await self._roll_back(wire)
-        if is_worth_repeating(error):
+        if isinstance(error, Outdated):
+            counters["store.outdated"] += 1
+            self._cautious = _CAUTIOUS
+        if is_worth_repeating(error) or isinstance(error, Outdated):
             return _InTheWay(error)
         known = not_committed(error)
         if known is None:

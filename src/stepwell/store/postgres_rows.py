@@ -1,22 +1,18 @@
-"""The requests of a plan carried out on a connection to PostgreSQL.
+"""The statements for PostgreSQL, alone and together: questions as the columns of one row, writes as the branches of one ``WITH``.
 
-Each answer is one JSON list, and rows to be written go in as one JSON list of objects: one statement, one parameter, however many
-rows. Requests that come together are sent as one statement: questions as the columns of one row, writes as the branches of one
-``WITH``. So a batch costs a handful of turns, whatever its size.
+Each answer is one JSON list, and rows to be written go in as one JSON list: one statement, one parameter, however many rows.
 """
 
 import re
+import secrets
 from collections.abc import Callable, Sequence
 from importlib.resources import files
-from itertools import groupby
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
-from stepwell.store.base import DataRefused
-from stepwell.store.drafts import Draft
-from stepwell.store.plans import Ask, Change, Get, Lock, Parameter, Plan, Request, Write, to_json
-from stepwell.store.postgres_capabilities import ALL, LOCKING, TRIED, Capabilities, adapted, to_try
+from stepwell.store.plans import Parameter
+from stepwell.store.postgres_capabilities import ALL, TRIED, Capabilities, adapted, to_try
 from stepwell.store.postgres_wire import ServerError, Wire, is_not_understood
 from stepwell.store.statements import statement, statement_in
 
@@ -63,16 +59,16 @@ class Speech:
         return self._raw[name].replace("{now}", self.now())
 
     def inline(self, name: str, *parameters: Parameter) -> str:
-        """Return a statement with its parameters in it, to be sent together with others. They are our own: names and numbers."""
-        return _PARAMETER.sub(lambda match: _literal(parameters[int(match.group(1)) - 1]), self.text(name))
+        """Return a statement with its parameters in it, to be sent together with others."""
+        return inlined(self.text(name), parameters)
 
     def questions(self, names: tuple[str, ...]) -> str:
         """Return one statement that asks several questions."""
         return self._combine("?", names, lambda texts: f"SELECT {', '.join(f'({text})' for text in texts)}")
 
-    def writes(self, names: tuple[str, ...]) -> str:
-        """Return one statement that writes to several tables."""
-        return self._combine("!", names, _branches)
+    def writes(self, names: tuple[str, ...], rest: str = "SELECT 1") -> str:
+        """Return one statement that writes to several tables, ``part_0`` and so on, and ends so."""
+        return self._combine("!" + rest, names, lambda texts: _branches(texts, rest))
 
     def _combine(self, kind: str, names: tuple[str, ...], how: Callable[[list[str]], str]) -> str:
         key = (kind, *names)
@@ -88,21 +84,30 @@ class Speech:
         return self._combined[key]
 
 
+def inlined(text: str, parameters: Sequence[Parameter]) -> str:
+    """Return a statement with its parameters in it."""
+    return _PARAMETER.sub(lambda match: _literal(parameters[int(match.group(1)) - 1]), text)
+
+
 def _literal(value: Parameter) -> str:
     if not isinstance(value, str):
         return "NULL" if value is None else str(int(value))
-    assert "\\" not in value
     assert "\0" not in value
-    return "'" + value.replace("'", "''") + "'"
+    if "\\" not in value:
+        return "'" + value.replace("'", "''") + "'"
+    # What a backslash means between quotes is a setting. Between dollars nothing has a meaning but a tag that nobody foresees.
+    tag = f"$q{secrets.token_hex(8)}$"
+    assert tag not in value
+    return f"{tag}{value}{tag}"
 
 
 def _shifted(text: str, by: int) -> str:
     return _PARAMETER.sub(lambda match: f"${int(match.group(1)) + by}", text)
 
 
-def _branches(texts: list[str]) -> str:
+def _branches(texts: list[str], rest: str) -> str:
     parts = ", ".join(f"part_{place} AS ({text})" for place, text in enumerate(texts))
-    return f"WITH {parts} SELECT 1"
+    return f"WITH {parts} {rest}"
 
 
 async def ask(wire: Wire, speech: Speech, name: str, kind: type[T], *parameters: Parameter) -> T:
@@ -134,97 +139,6 @@ async def _understands(wire: Wire, texts: list[str]) -> bool:
             raise
         return False
     return True
-
-
-class _Written:
-    """How much a transaction has written, where the database has a limit."""
-
-    def __init__(self, has: Capabilities) -> None:
-        self._has = has
-        self._rows = 0
-        self._bytes = 0
-
-    def add(self, rows: int, texts: Sequence[Parameter]) -> None:
-        self._rows += rows
-        if self._has.bytes_max:
-            self._bytes += sum(len(text.encode()) for text in texts if isinstance(text, str))
-        for name, limit, count in (("rows_max", self._has.rows_max, self._rows), ("bytes_max", self._has.bytes_max, self._bytes)):
-            if limit and count > limit:
-                raise DataRefused(f"one transaction would write more than {name}={limit} of the address allows")
-
-
-async def carry_out(plan: Plan[T], wire: Wire, speech: Speech) -> T:
-    """Carry out a plan to its end.
-
-    Raises:
-        DataRefused: It writes more than the database takes in one transaction.
-    """
-    written = _Written(speech.has)
-    try:
-        requests = next(plan)
-        while True:
-            requests = plan.send(await _answers(requests, wire, speech, written))
-    except StopIteration as end:
-        result: T = end.value
-        return result
-
-
-async def _answers(requests: Sequence[Request], wire: Wire, speech: Speech, written: _Written) -> list[Any]:
-    answers: list[Any] = []
-    for kind, group in groupby(requests, type):
-        together = list(group)
-        if kind is Ask:
-            answers += await _ask([each for each in together if isinstance(each, Ask)], wire, speech)
-        elif kind is Write:
-            answers += await _write([each for each in together if isinstance(each, Write)], wire, speech, written)
-        else:
-            for request in together:
-                answers.append(await _one(request, wire, speech))
-    return answers
-
-
-async def _ask(questions: list[Ask], wire: Wire, speech: Speech) -> list[Any]:
-    for question in questions:
-        await _touch(question.name, question.parameters, wire, speech)
-    text = speech.questions(tuple(question.name for question in questions))
-    rows = await wire.fetch(text, *(each for question in questions for each in question.parameters))
-    return [msgspec.json.decode(answer, type=question.kind) for question, answer in zip(questions, rows[0], strict=True)]
-
-
-async def _touch(name: str, parameters: Sequence[Parameter], wire: Wire, speech: Speech) -> None:
-    if name in LOCKING and not speech.has.multi_row_for_update:
-        await wire.execute(speech.text(LOCKING[name]), *parameters)
-
-
-async def _write(writes: list[Write], wire: Wire, speech: Speech, written: _Written) -> list[None]:
-    wanted = [write for write in writes if write.rows]
-    portions = [wanted] if speech.has.data_modifying_cte else [[write] for write in wanted]
-    for portion in portions:
-        parameters: list[Parameter] = []
-        for write in portion:
-            columns = write.table.columns
-            parameters.append(to_json([dict(zip(columns, row, strict=True)) for row in write.rows]))
-            parameters += write.more
-        written.add(sum(len(write.rows) for write in portion), parameters)
-        names = tuple(write.table.name for write in portion)
-        if names:
-            await wire.execute(speech.text(names[0]) if len(names) == 1 else speech.writes(names), *parameters)
-    return [None] * len(writes)
-
-
-async def _one(request: Request, wire: Wire, speech: Speech) -> Any:
-    match request:
-        case Lock(run_ids, ending):
-            parameters = (to_json(run_ids), to_json(ending))
-            await _touch("drafts", parameters, wire, speech)
-            answer = await wire.fetchval(speech.text("drafts"), *parameters)
-            return msgspec.json.decode(answer, type=list[Draft])
-        case Get(name, parameters):
-            return await wire.fetchval(speech.text(name), *parameters)
-        case Change(name, parameters):
-            return changed(await wire.execute(speech.text(name), *parameters))
-        case Ask() | Write():
-            raise AssertionError("asked and written together")
 
 
 def changed(tag: str) -> int:

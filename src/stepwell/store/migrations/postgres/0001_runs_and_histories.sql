@@ -1,7 +1,7 @@
 -- Runs, their histories and mailboxes, and the nodes that execute them.
 -- One statement a step, each of which may be run again. Keys are compared byte by byte, as on SQLite and faster than in the order
--- of a language. Rows of runs change with every commit: their pages keep room, so that the new version lies beside the old one
--- and no index is touched, and what is dead is swept often.
+-- of a language. Rows of runs change with every commit: half of each page is kept free, so that a commit finds room for a new version
+-- of every row beside the old one, no index is touched, and what is dead is swept often.
 
 CREATE TABLE IF NOT EXISTS nodes (
     node_id TEXT NOT NULL PRIMARY KEY,
@@ -44,7 +44,7 @@ CREATE TABLE IF NOT EXISTS runs (
     completed_at BIGINT,
     updated_at BIGINT NOT NULL,
     input_hash TEXT NOT NULL
-) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
 
 -- What is due, and when the next will be. `streak` is in it so that a claim steps over quarantined runs without reading them.
 CREATE INDEX IF NOT EXISTS runs_due ON runs (workflow, version, status, wake_at, streak) WHERE owner IS NULL AND wake_at IS NOT NULL;
