@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 
 from bench.harness import settings
 from stepwell import AsyncClient
-from stepwell.store.postgres_wire import Wire, connect, parse_address
+from stepwell.store.postgres_address import parse_address
+from stepwell.store.postgres_connect import connect
+from stepwell.store.postgres_wire import Wire
 
 _IDENTITY = re.compile(r"WHERE node_id = '([^']+)' AND alive = 1 AND batch = (\d+)")
 
