@@ -98,13 +98,19 @@ class PermissionDeniedError(StepwellError):
 
 
 class RateLimitedError(StepwellError):
-    """Too many requests. Try again after ``retry_after`` seconds, where it is given."""
+    """Too many requests. Nothing was done. Try again after ``retry_after`` seconds, where it is given.
+
+    Attributes:
+        retry_after: Seconds, or None.
+        limit: The setting that was exceeded, or None.
+    """
 
     code = "rate_limited"
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, *, retry_after: float | None = None, limit: str | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.limit = limit
 
 
 class UnavailableError(StepwellError):

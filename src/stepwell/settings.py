@@ -97,6 +97,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Long-polls and streams at a time."""
     waits_per_key_max: _Positive = 50
     """The same, of one key."""
+    queue_depth_max: _Positive = 1_000_000
+    """Runs that wait for a worker with room; while there are as many, triggers are answered with 429."""
     batch_max: _Positive = 1_000
     """Runs in one batch of triggers."""
     failed_keys_per_minute_max: _Positive = 20

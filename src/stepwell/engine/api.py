@@ -305,6 +305,10 @@ class Engine(Protocol):
 
     async def stats(self) -> Stats: ...
 
+    async def queue_depth(self, most: int) -> int:
+        """Return how many runs wait for a worker with room; counting ends at ``most``."""
+        ...
+
     async def workers(self) -> list[WorkerInfo]:
         """Return the live nodes that execute runs."""
         ...

@@ -164,6 +164,11 @@ class EmbeddedEngine(Exporting):
         runs: dict[str, int] = {status: counts.runs.get(index, 0) for index, status in enumerate(STATUSES)}
         return Stats(runs=runs, claimable=counts.claimable, nodes=counts.nodes, counters=dict(counters))
 
+    async def queue_depth(self, most: int) -> int:
+        """See ``Engine.queue_depth``."""
+        self.here()
+        return await self.store.queue_depth(most)
+
     async def workers(self) -> list[WorkerInfo]:
         """See ``Engine.workers``."""
         self.here()

@@ -245,6 +245,10 @@ class RemoteEngine(RemoteAccess):
         """See ``Engine.stats``."""
         return read_stats(await self._http.ask("GET", f"{_BASE}/stats"))
 
+    async def queue_depth(self, most: int) -> int:
+        """See ``Engine.queue_depth``."""
+        return min(most, (await self.stats()).claimable)
+
     async def workers(self) -> list[WorkerInfo]:
         """See ``Engine.workers``."""
         return read_workers(await self._http.ask("GET", f"{_BASE}/workers"))

@@ -37,7 +37,9 @@ class _Problem(msgspec.Struct, rename="camel"):
     code: str = ""
     errors: list[_BadField] = []
     hook: WireHook | None = None
-    outcome_known: bool = True
+    limit: str | None = None
+    outcome_known: bool = False
+    """What does not say so may have been done: a proxy does not know."""
 
 
 _read: Final = msgspec.json.Decoder(_Problem).decode
@@ -49,7 +51,8 @@ _FIELDS: Final[dict[str, type[ValidationError]]] = {
 }
 _BY_STATUS: Final[dict[int, str]] = {
     401: "authentication", 403: "permission_denied", 404: "not_found", 409: "conflict", 410: "hook_expired",
-    413: "payload_too_large", 422: "validation", 429: "rate_limited", 503: "unavailable",
+    413: "payload_too_large", 422: "validation", 429: "rate_limited", 502: "unavailable", 503: "unavailable",
+    504: "unavailable",
 }  # fmt: skip
 
 
@@ -68,7 +71,7 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes) -> StepwellEr
     if code == ConflictError.code:
         return ConflictError(text, None if problem.hook is None else hook_of(problem.hook))
     if code == RateLimitedError.code:
-        return RateLimitedError(text, retry_after=_seconds(headers))
+        return RateLimitedError(text, retry_after=_seconds(headers), limit=problem.limit)
     if code == UnavailableError.code:
         return UnavailableError(text, outcome_known=problem.outcome_known)
     return StepwellError(f"the server answered {status}: {text}")

@@ -42,6 +42,7 @@ class Identity:
     key_id: str
     scopes: frozenset[str]
     workflows: tuple[str, ...] = ()
+    triggers_per_second: int | None = None
 
     def may(self, scope: str, collection: str | None = None) -> bool:
         """Tell whether a scope is granted, one of records for this collection; ``admin`` grants all."""
@@ -158,7 +159,8 @@ class Keys:
         recent = [at for at in self._failures.get(address, ()) if at > now_ms - _MINUTE_MS]
         if len(recent) >= self._failures_max:
             after_s = max(1, (recent[0] + _MINUTE_MS - now_ms) / 1000)
-            return RateLimitedError("too many requests with a wrong key (failed_keys_per_minute_max)", retry_after=after_s)
+            limit = "failed_keys_per_minute_max"
+            return RateLimitedError(f"too many requests with a wrong key ({limit})", retry_after=after_s, limit=limit)
         recent.append(now_ms)
         if len(self._failures) >= _ADDRESSES_MAX:
             self._failures.pop(next(iter(self._failures)))
@@ -167,7 +169,7 @@ class Keys:
 
 
 def _identity(key: KeyRow) -> Identity:
-    return Identity(key.key_id, frozenset(json.loads(key.scopes)), tuple(json.loads(key.workflows)))
+    return Identity(key.key_id, frozenset(json.loads(key.scopes)), tuple(json.loads(key.workflows)), key.triggers_per_second)
 
 
 def _hashed(secret: str) -> str:

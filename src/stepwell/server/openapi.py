@@ -37,10 +37,10 @@ _ERRORS: Final = {
     415: "The body is not `application/json`, or it is compressed.",
     421: "The server is not known by this name.",
     422: "Fields are wrong or unknown; `errors` points to each.",
-    429: "Too many wrong keys, or too many wait at a time; `Retry-After` says when to come again.",
+    429: "Too many wrong keys, long-polls, triggers or runs in the queue; `limit` says which, `Retry-After` when to come again.",
     431: "The headers are too many or too long.",
     500: "Something went wrong that nobody has foreseen; the log has it under `requestId`.",
-    503: "The store cannot be reached, or the server is full or stopping. Nothing is known to have been done.",
+    503: "The store cannot be reached, or the server is full. `outcomeKnown` is false if it may have been done all the same.",
 }
 _WHOLE: Final = frozenset({"Run", "Event", "Hook", "WaitingFor", "ErrorDetails", "KeyInfo", "MadeKey", "AuditEntry"})
 """Written with all their fields, always."""

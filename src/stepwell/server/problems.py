@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from math import ceil
 from typing import Any, Final
 
 import msgspec
@@ -53,6 +54,8 @@ class ProblemDetails(msgspec.Struct, frozen=True, rename="camel", omit_defaults=
     """The setting that was exceeded."""
     hook: Any = None
     """The hook that was answered before, with the answer that stands."""
+    outcome_known: bool | None = None
+    """With status 503: true if certainly nothing was done, false if it may have been done."""
 
 
 class Problem(Exception):
@@ -63,11 +66,12 @@ class Problem(Exception):
         code: What it is, for programs; it never changes.
         errors: The bad fields.
         limit: The setting that was exceeded, or None.
+        outcome_known: Of an error of the store: whether certainly nothing was done.
     """
 
     def __init__(
         self, status: int, code: str, detail: str, *, errors: Sequence[BadField] = (), limit: str | None = None,
-        headers: Mapping[str, str] | None = None, hook: Any = None,
+        headers: Mapping[str, str] | None = None, hook: Any = None, outcome_known: bool | None = None,
     ) -> None:  # fmt: skip
         super().__init__(detail)
         self.status = status
@@ -77,13 +81,14 @@ class Problem(Exception):
         self.limit = limit
         self.headers = headers or {}
         self.hook = hook
+        self.outcome_known = outcome_known
 
     def details(self, request_id: str = "") -> ProblemDetails:
         """Return what its body holds."""
         return ProblemDetails(
             type=f"urn:stepwell:problem:{self.code}", title=_TITLES.get(self.status, "Error"), status=self.status,
             detail=self.detail, code=self.code, request_id=request_id, errors=list(self.errors), limit=self.limit,
-            hook=shown(self.hook),
+            hook=shown(self.hook), outcome_known=self.outcome_known,
         )  # fmt: skip
 
     def answer(self, request_id: str) -> Answer:
@@ -127,10 +132,10 @@ def problem_of(error: StepwellError) -> Problem:
         case PermissionDeniedError():
             return Problem(403, error.code, text)
         case RateLimitedError():
-            after = {} if error.retry_after is None else {"retry-after": str(max(1, round(error.retry_after)))}
-            return Problem(429, error.code, text, headers=after)
+            after = {} if error.retry_after is None else {"retry-after": str(max(1, ceil(error.retry_after)))}
+            return Problem(429, error.code, text, headers=after, limit=error.limit)
         case UnavailableError():
-            return Problem(503, error.code, text, headers={"retry-after": "1"})
+            return Problem(503, error.code, text, headers={"retry-after": "1"}, outcome_known=error.outcome_known)
         case _:
             return Problem(500, "internal", "something went wrong that nobody has foreseen; the log has it under this request id")
 

@@ -38,7 +38,9 @@ async def trigger(request: Request) -> Answer:
     """Make a run: 201, or 200 with the run that has this id or key already."""
     request.query(NoQuery)
     body = await request.body(TriggerBody)
-    run = await request.world.engine.trigger(await _wanted(request, body))
+    wanted = await _wanted(request, body)
+    await request.world.admission.admit(request.identity, 1)
+    run = await request.world.engine.trigger(wanted)
     await asyncio.sleep(0)  # what was assigned by that is sent to its worker first
     return answer(run, *_made(request, run))
 
@@ -80,7 +82,9 @@ async def trigger_batch(request: Request) -> Answer:
             wanted.append(await _wanted(request, each))
         except StepwellError as error:
             wanted.append(error)
-    made = iter(await request.world.engine.trigger_many([each for each in wanted if isinstance(each, TriggerRequest)]))
+    good = [each for each in wanted if isinstance(each, TriggerRequest)]
+    await request.world.admission.admit(request.identity, len(good))
+    made = iter(await request.world.engine.trigger_many(good))
     results = [each if isinstance(each, StepwellError) else next(made) for each in wanted]
     return answer({"items": [_item(request, each) for each in results], "nextCursor": None})
 

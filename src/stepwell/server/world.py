@@ -9,6 +9,7 @@ from stepwell.clock import Clock
 from stepwell.engine.api import Engine
 from stepwell.errors import NotFoundError, RateLimitedError
 from stepwell.model import Run
+from stepwell.server.admission import Admission
 from stepwell.server.answers import Answer
 from stepwell.server.audit import Audit
 from stepwell.server.gateway import Gateway
@@ -30,6 +31,7 @@ class World:
         self.metrics = Metrics()
         self.pages = pages
         """What is served as it is, by path: a path is a key into this, never joined to a folder. Made when first asked for."""
+        self.admission = Admission(engine, limits.queue_depth_max)
         self.gateway = Gateway(engine, clock=Clock(), limits=limits)
         self.stopping = asyncio.Event()
         """Set when the server is asked to stop: streams and long-polls end."""
@@ -53,9 +55,9 @@ class World:
             RateLimitedError: Too many wait already.
         """
         if self.waits >= self.limits.waits_max:
-            raise RateLimitedError("too many long-polls and streams at a time (waits_max)", retry_after=1)
+            raise _too_many("too many long-polls and streams at a time", "waits_max")
         if self._waits[identity.key_id] >= self.limits.waits_per_key_max and not self.keys.is_open:
-            raise RateLimitedError("too many long-polls and streams of this key at a time (waits_per_key_max)", retry_after=1)
+            raise _too_many("too many long-polls and streams of this key at a time", "waits_per_key_max")
         self._waits[identity.key_id] += 1
         try:
             yield
@@ -70,7 +72,7 @@ class World:
             RateLimitedError: The key has too many.
         """
         if self._sockets[identity.key_id] >= self.limits.sockets_per_key_max and not self.keys.is_open:
-            raise RateLimitedError("too many connections of this key at a time (sockets_per_key_max)", retry_after=1)
+            raise _too_many("too many connections of this key at a time", "sockets_per_key_max")
         self._sockets[identity.key_id] += 1
         try:
             yield
@@ -90,3 +92,7 @@ class World:
         """Make sure that a key may see a run that was read already. Raises as ``must_see``."""
         if not identity.sees(run.workflow_name):
             raise NotFoundError(f"there is no run {run.run_id!r}")
+
+
+def _too_many(what: str, limit: str) -> RateLimitedError:
+    return RateLimitedError(f"{what} ({limit})", retry_after=1, limit=limit)

@@ -500,6 +500,10 @@ class RunQuery(msgspec.Struct, kw_only=True):
     with_output: bool = False
 
 
+COUNTED_MAX: Final = 2**53
+"""A count that ends nowhere ends here."""
+
+
 class Counts(NamedTuple):
     """Runs by status index, claimable ones, live nodes."""
 
@@ -650,6 +654,10 @@ class Store(RunReads, RecordReads, Protocol):
         ...
 
     async def counts(self) -> Counts: ...
+
+    async def queue_depth(self, most: int) -> int:
+        """How many runs are claimable; counting ends at ``most``."""
+        ...
 
     async def keys(self) -> list[KeyRow]:
         """All keys of servers, revoked ones too."""

@@ -402,6 +402,10 @@ class PostgresStore:
         """See ``Store``."""
         return await self._read(lambda reader: reads.counts(reader, self.now_ms()))
 
+    async def queue_depth(self, most: int) -> int:
+        """See ``Store``."""
+        return await self._read(lambda reader: reads.queue_depth(reader, self.now_ms(), most))
+
     async def keys(self) -> list[KeyRow]:
         """See ``Store``."""
         return await self._read(reads.keys)

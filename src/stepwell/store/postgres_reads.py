@@ -9,6 +9,7 @@ from stepwell.progress import Message, StoredEvent
 from stepwell.store.access import AuditRow, KeyRow
 from stepwell.store.base import (
     COMPLETED,
+    COUNTED_MAX,
     OVER_FROM,
     BatchState,
     Counts,
@@ -169,8 +170,13 @@ async def audit(reader: Reader, after: str, limit: int) -> list[AuditRow]:
 async def counts(reader: Reader, now_ms: int) -> Counts:
     """Count runs and nodes."""
     by_status: dict[int, int] = dict(await reader.rows("count_by_status"))
-    claimable: int = await reader.wire.fetchval(reader.speech.text("count_claimable"), now_ms)
-    return Counts(by_status, claimable, len(await live_nodes(reader)))
+    return Counts(by_status, await queue_depth(reader, now_ms, COUNTED_MAX), len(await live_nodes(reader)))
+
+
+async def queue_depth(reader: Reader, now_ms: int, most: int) -> int:
+    """Count runs that are claimable."""
+    count: int = await reader.wire.fetchval(reader.speech.text("count_claimable"), now_ms, most)
+    return count
 
 
 async def _with_ends(reader: Reader, rows: Sequence[RunRow], *, with_input: bool, with_output: bool) -> list[StoredRun]:

@@ -253,6 +253,10 @@ class SqliteStore:
         """See ``Store``."""
         return await self._read(lambda connection: reads.counts(connection, self._clock.now_ms()))
 
+    async def queue_depth(self, most: int) -> int:
+        """See ``Store``."""
+        return await self._read(lambda connection: reads.queue_depth(connection, self._clock.now_ms(), most))
+
     async def keys(self) -> list[KeyRow]:
         """See ``Store``."""
         return await self._read(reads.keys)

@@ -9,6 +9,7 @@ from stepwell.progress import Message, StoredEvent
 from stepwell.store.access import AuditRow, KeyRow
 from stepwell.store.base import (
     COMPLETED,
+    COUNTED_MAX,
     OVER_FROM,
     BatchState,
     Counts,
@@ -200,8 +201,13 @@ def audit(connection: Connection, after: str, limit: int) -> list[AuditRow]:
 def counts(connection: Connection, now_ms: int) -> Counts:
     """Count runs and nodes."""
     by_status: dict[int, int] = dict(all_rows(connection, _COUNT_BY_STATUS))
-    claimable: int = connection.execute(_COUNT_CLAIMABLE, (now_ms,)).get
-    return Counts(by_status, claimable, len(live_nodes(connection)))
+    return Counts(by_status, queue_depth(connection, now_ms, COUNTED_MAX), len(live_nodes(connection)))
+
+
+def queue_depth(connection: Connection, now_ms: int, most: int) -> int:
+    """Count runs that are claimable."""
+    count: int = connection.execute(_COUNT_CLAIMABLE, (now_ms, most)).get
+    return count
 
 
 def _with_ends(connection: Connection, row: RunRow, *, with_input: bool, with_output: bool) -> StoredRun:
