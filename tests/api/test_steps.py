@@ -545,6 +545,26 @@ async def _is(truth: bool) -> bool:
     return truth
 
 
+async def test_a_step_of_at_most_once_whose_start_is_recorded_runs_also_if_the_run_is_paused_by_then(client: AsyncClient):
+    async def pause() -> None:
+        # The commit that records this step's end records the start of the next, too, and learns of the pause.
+        await client.workflow.pause(current_step().run_id)
+
+    @workflow("steps-at-most-once-paused")
+    async def wf(ctx):
+        await step("pause", pause)()
+        paid = await step("pay", lambda: "paid", at_most_once=True)()
+        await ctx.wait_for_signal("go")
+        return paid
+
+    async with client.worker(wf):
+        run = await client.workflow.trigger(wf)
+        await seen(client, run.run_id, "run_paused")
+        await client.workflow.resume(run.run_id)
+        await client.workflow.send_signal(run.run_id, "go")
+        assert await client.workflow.result(run.run_id, PATIENCE_S) == "paid"
+
+
 async def test_a_step_of_at_most_once_is_retried_after_a_recorded_failure(client: AsyncClient):
     async def pay() -> int:
         if current_step().attempt < 3:

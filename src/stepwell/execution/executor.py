@@ -42,7 +42,7 @@ class Execution:
         "_after_suspend", "_body", "_body_ended", "_deadline", "_events_max", "_is_offered", "_last_ms", "_last_word",
         "_loop", "_seq", "_taken", "_taken_timeouts", "_timing_out", "assignment", "bodies",
         "closed", "deadline_ms", "grace_ms", "history", "host", "inbox", "is_branched", "is_draining", "is_past", "keep_ms",
-        "now_ms", "outbox", "rest", "root", "run_id", "shown_ms", "tasks", "turn", "undoing", "undos", "waits",
+        "now_ms", "outbox", "rest", "root", "run_id", "shown_ms", "starting", "tasks", "turn", "undoing", "undos", "waits",
     )  # fmt: skip
 
     def __init__(self, assignment: Assignment, body: "Body", host: "Host[Execution]") -> None:
@@ -62,6 +62,8 @@ class Execution:
         self.is_branched = False
         """Whether more than one branch has made durable calls: from then on who takes a signal is recorded."""
         self.bodies = 0
+        self.starting = 0
+        """Bodies that have not begun, and whose start is recorded: whoever has the run next would not begin them."""
         self.waits: dict[asyncio.Task[Any], Wait] = {}
         self.rest = Rest(self)
         self.outbox = Outbox()
@@ -236,7 +238,10 @@ class Execution:
     def drain(self) -> None:
         """See ``Held.drain``."""
         self.is_draining = True
-        if not self.bodies:
+        self._release_if_drained()
+
+    def _release_if_drained(self) -> None:
+        if self.is_draining and not self.bodies and not self.starting:
             self.release()
 
     def _say_last(self, progress: Progress) -> None:
@@ -332,12 +337,18 @@ class Execution:
                 self._body_ended = self._loop.create_future()
             await asyncio.shield(self._body_ended)
 
+    def started(self) -> None:
+        """A body whose start is recorded begins, or never will."""
+        self.starting -= 1
+        if self.is_draining:
+            self._loop.call_soon(self._release_if_drained)
+
     def body_ended(self) -> None:
         """A body is no longer under way."""
         self.bodies -= 1
         if self.is_draining and not self.bodies:
             # After the outcome of this very body is in the outbox.
-            self._loop.call_soon(self.drain)
+            self._loop.call_soon(self._release_if_drained)
         if self._body_ended is not None:
             self._body_ended.set_result(None)
             self._body_ended = None
@@ -408,8 +419,7 @@ class Execution:
             else:
                 self._timing_out += (wait,)
         self.outbox.committed(outcome.written)
-        if self.is_draining and not self.bodies:
-            self.drain()
+        self._release_if_drained()
         waiting, self._after_suspend = self._after_suspend, ()
         for then in waiting:
             self.wake(then)

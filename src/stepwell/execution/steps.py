@@ -158,16 +158,23 @@ async def run_step(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]
     host = execution.host
     while True:
         if spec.at_most_once:
+            if execution.is_draining:
+                await for_ever()  # until the run is handed back, and this task put away with it
             execution.record(NewEvent("step_started", identity, spec.name, f'{{"attempt":{attempt}{tail}}}', execution.time()))
-        barrier = execution.outbox.barrier()
-        if barrier is not None:
-            await barrier
-        if not (host.may_start() and execution.has_room()) or execution.is_late():
-            await execution.until_body_may_start()
+            execution.starting += 1
+        try:
+            barrier = execution.outbox.barrier()
+            if barrier is not None:
+                await barrier
+            if not (host.may_start() and execution.has_room()) or execution.is_late():
+                await execution.until_body_may_start()
+        finally:
+            if spec.at_most_once:
+                execution.started()
         if execution.closed or branch.is_closed:
             return await gone(branch)
-        if execution.is_draining:
-            await for_ever()  # until the run is handed back, and this task put away with it
+        if execution.is_draining and not spec.at_most_once:
+            await for_ever()
         if execution.is_past and not undoes:
             return await past(branch)
         scope = StepScope(execution.run_id, identity, spec.name, attempt, execution.now_ms(), tail)
