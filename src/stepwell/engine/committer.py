@@ -84,7 +84,7 @@ class _Item:
 
 
 _MANY: Final = 250
-"""So many runs that wait for a commit are worth one without others."""
+"""So many that wait for a commit are worth one without others."""
 
 _Entry = _Item | tuple[Held, Progress]
 
@@ -110,7 +110,7 @@ class Committer:
         self._loop = asyncio.get_running_loop()
         self._last_error = ""
         self._behind = 0
-        """How many runs were told of their commit, and have not gone on yet."""
+        """How many were told of their commit, and have not gone on yet."""
 
     def start(self) -> None:
         """Begin to commit."""
@@ -216,7 +216,7 @@ class Committer:
             batch = self._gather()
             if batch:
                 await self._commit_safely(batch)
-                self._behind = len(batch) if len(self._offered) >= _MANY else 0
+                self._behind = len(batch) if len(self._queue) + len(self._offered) >= _MANY else 0
                 if self._behind:
                     continue  # the store works on these while those go on
                 # Who waited for this has its say first, so that what it does next is in the next batch; a client twice,
@@ -251,6 +251,10 @@ class Committer:
         entries: list[_Entry] = []
         room, size = self._settings.batch_operations_max, self._settings.batch_bytes_max
         queue = self._queue
+        waiting = len(queue) + len(self._offered) + self._behind
+        if waiting >= 2 * _MANY:
+            # Half of them, so that the store and who waits for it do not wait for each other.
+            room = min(room, (waiting + 1) // 2)
         together = 0
         # What belongs together waits for the next batch together, unless it is too much for any.
         while queue and (together or (len(entries) + queue[0].followers < room and size > 0) or not entries):
@@ -261,10 +265,6 @@ class Committer:
         if not self._space.is_set() and len(queue) < self._settings.queue_operations_max:
             self._space.set()
         offered = self._offered
-        runs = len(offered) + self._behind
-        if runs >= 2 * _MANY:
-            # Half of them, so that the store and the runs do not wait for each other.
-            room = min(room, len(entries) + (runs + 1) // 2)
         while offered and len(entries) < room and size > 0:
             held = offered.popleft()
             progress = held.take()

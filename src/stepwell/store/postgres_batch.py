@@ -119,7 +119,7 @@ class Transaction:
         self._has_begun = True
         names, parameters = self._together(writes)
         is_ours = self._speech.inline("is_batch", self._batch.node_id, self._batch.batch_id)
-        text = self._speech.writes(names, "SELECT FROM part_0 WHERE EXISTS ({is_ours})").replace("{is_ours}", is_ours)
+        text = self._speech.counted(names, f"EXISTS ({is_ours})")
         return _counted(writes, await self._wire.execute(f"{self._beginning()}; {inlined(text, parameters)}"))
 
     async def _ask(self, questions: list[Ask]) -> list[Any]:
@@ -139,7 +139,7 @@ class Transaction:
         for portion in [wanted] if self._speech.has.data_modifying_cte else [[write] for write in wanted]:
             names, parameters = self._together(portion)
             if portion and portion[0].table.is_counted:
-                tag = await self._wire.execute(self._speech.writes(names, "SELECT FROM part_0"), *parameters)
+                tag = await self._wire.execute(self._speech.counted(names), *parameters)
             elif names:
                 text = self._speech.text(names[0]) if len(names) == 1 else self._speech.writes(names)
                 await self._wire.execute(text, *parameters)

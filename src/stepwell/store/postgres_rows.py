@@ -66,9 +66,14 @@ class Speech:
         """Return one statement that asks several questions."""
         return self._combine("?", names, lambda texts: f"SELECT {', '.join(f'({text})' for text in texts)}")
 
-    def writes(self, names: tuple[str, ...], rest: str = "SELECT 1") -> str:
-        """Return one statement that writes to several tables, ``part_0`` and so on, and ends so."""
-        return self._combine("!" + rest, names, lambda texts: _branches(texts, rest))
+    def writes(self, names: tuple[str, ...]) -> str:
+        """Return one statement that writes to several tables."""
+        return self._combine("!", names, lambda texts: f"WITH {_parts(texts)} SELECT 1")
+
+    def counted(self, names: tuple[str, ...], condition: str = "true") -> str:
+        """Return one statement that writes to several tables, and tells of how many rows of the first, if the condition holds."""
+        text = self._combine("#", names, lambda texts: (f"WITH {_parts(texts[1:])} " if texts[1:] else "") + texts[0])
+        return f"{text} AND {condition}"
 
     def _combine(self, kind: str, names: tuple[str, ...], how: Callable[[list[str]], str]) -> str:
         key = (kind, *names)
@@ -105,9 +110,8 @@ def _shifted(text: str, by: int) -> str:
     return _PARAMETER.sub(lambda match: f"${int(match.group(1)) + by}", text)
 
 
-def _branches(texts: list[str], rest: str) -> str:
-    parts = ", ".join(f"part_{place} AS ({text})" for place, text in enumerate(texts))
-    return f"WITH {parts} {rest}"
+def _parts(texts: list[str]) -> str:
+    return ", ".join(f"part_{place} AS ({text})" for place, text in enumerate(texts))
 
 
 async def ask(wire: Wire, speech: Speech, name: str, kind: type[T], *parameters: Parameter) -> T:

@@ -17,4 +17,3 @@ UPDATE runs SET
 FROM jsonb_array_elements($1::jsonb) AS given (value)
 WHERE runs.run_id = value ->> 0 AND turn = (value ->> 3)::bigint AND seq = (value ->> 4)::bigint
     AND mailbox_seq = (value ->> 5)::bigint AND wanted = (value ->> 6)::bigint
-RETURNING 1
