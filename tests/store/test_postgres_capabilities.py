@@ -48,16 +48,6 @@ async def test_what_is_switched_off_is_told(opened: Opener, postgres_url: str):
     assert store.about.endswith(", without notify, skip_locked")
 
 
-async def test_a_function_that_is_missing_is_found_out_at_start_and_done_without(opened: Opener, postgres_url: str):
-    # One of this name that returns no records, as if there were none.
-    postgres.sql(postgres_url, "CREATE FUNCTION jsonb_to_recordset(jsonb) RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint'")
-    store = await opened(f"{postgres_url},pg_catalog")
-    assert store.has.missing == ["jsonb_recordset"]
-    node = await Node(store, "node", SetClock()).enrol()
-    await node.start("r")
-    assert await node.types("r") == ["run_created", "run_started"]
-
-
 async def test_rows_that_cannot_be_locked_are_found_out_at_start(opened: Opener, postgres_url: str):
     await opened(postgres_url)
     postgres.sql(postgres_url, "ALTER TABLE runs RENAME TO kept")

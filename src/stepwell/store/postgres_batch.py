@@ -148,9 +148,7 @@ class Transaction:
     def _together(self, writes: Sequence[Write]) -> tuple[tuple[str, ...], list[Parameter]]:
         parameters: list[Parameter] = []
         for write in writes:
-            columns = write.table.columns
-            rows = write.rows if write.table.is_counted else [dict(zip(columns, row, strict=True)) for row in write.rows]
-            parameters.append(to_json(rows))
+            parameters.append(to_json(write.rows))
             parameters += write.more
         self._written.add(sum(len(write.rows) for write in writes), parameters)
         return tuple(write.table.name for write in writes), parameters

@@ -22,8 +22,6 @@ class Capabilities(NamedTuple):
     """Without, rows are locked by an UPDATE that changes nothing, at twice the writing."""
     data_modifying_cte: bool = True
     """Without, each table is written by a statement of its own."""
-    jsonb_recordset: bool = True
-    """``jsonb_to_recordset``. Without, each column is taken out of the JSON by itself."""
     lateral: bool = True
     """Recursive and lateral questions, which jump through an index. Without, all that is due or owned is read."""
     rows_max: int = 0
@@ -47,7 +45,6 @@ SWITCHES: Final = tuple(name for name in Capabilities._fields if not name.endswi
 """The names of those that a database has or has not."""
 
 TRIED: Final[dict[str, tuple[str, ...]]] = {
-    "jsonb_recordset": ("insert_events", "move_runs"),
     "data_modifying_cte": ("insert_events", "insert_messages"),
     "skip_locked": ("bury", "late", "orphans"),
     "multi_row_for_update": ("drafts",),
@@ -61,7 +58,6 @@ LOCKING: Final = {"drafts": "touch_runs", "find_collections": "touch_collections
 
 _SKIP: Final = re.compile(r"\s+FOR UPDATE(?: OF \w+)? SKIP LOCKED")
 _LOCK: Final = re.compile(r"\s+FOR UPDATE\b")
-_RECORDS: Final = re.compile(r"jsonb_to_recordset\(\$1::jsonb\) AS (\w+) \(([^)]*)\)")
 _PARAMETER: Final = re.compile(r"\$\d+(::jsonb)?")
 
 
@@ -94,18 +90,8 @@ def adapted(texts: Mapping[str, str], plain: Mapping[str, str], has: Capabilitie
             text = _SKIP.sub("", text)
         if not has.multi_row_for_update and name in LOCKING:
             text = _LOCK.sub("", text)
-        if not has.jsonb_recordset:
-            text = _RECORDS.sub(_column_by_column, text)
         result[name] = text
     return result
-
-
-def _column_by_column(found: re.Match[str]) -> str:
-    columns = [column.split() for column in found.group(2).split(",")]
-    taken = ", ".join(
-        f"value ->> '{name}' AS {name}" if kind == "text" else f"(value ->> '{name}')::{kind} AS {name}" for name, kind in columns
-    )
-    return f"(SELECT {taken} FROM jsonb_array_elements($1::jsonb) AS listed (value)) AS {found.group(1)}"  # noqa: S608 - our own texts
 
 
 def to_try(text: str) -> str:

@@ -1,5 +1,5 @@
 -- Write runs whose history has grown and whose place among the claimable ones is the same.
--- Differs because: all rows come as one JSON list of objects, which PostgreSQL reads fastest.
-UPDATE runs SET seq = changed.seq, waiting_for = changed.waiting_for, updated_at = $2::bigint
-FROM jsonb_to_recordset($1::jsonb) AS changed (run_id text, seq bigint, waiting_for text)
-WHERE runs.run_id = changed.run_id
+-- Differs because: all rows come as one JSON list of lists, which PostgreSQL reads fastest.
+UPDATE runs SET seq = (value ->> 1)::bigint, waiting_for = value ->> 2, updated_at = $2::bigint
+FROM jsonb_array_elements($1::jsonb) AS changed (value)
+WHERE runs.run_id = value ->> 0

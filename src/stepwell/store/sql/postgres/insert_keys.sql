@@ -1,6 +1,5 @@
 -- Idempotency keys of new runs.
--- Differs because: all rows come as one JSON list of objects, which PostgreSQL reads fastest.
+-- Differs because: all rows come as one JSON list of lists, which PostgreSQL reads fastest.
 INSERT INTO idempotency (workflow, key, run_id, input_hash)
-SELECT workflow, key, run_id, input_hash FROM jsonb_to_recordset($1::jsonb) AS given (
-    workflow text, key text, run_id text, input_hash text
-)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3
+FROM jsonb_array_elements($1::jsonb) AS given (value)

@@ -1,6 +1,6 @@
 -- Keys of records. Those that are there already were written while the index was made.
--- Differs because: all rows come as one JSON list of objects, which PostgreSQL reads fastest.
+-- Differs because: all rows come as one JSON list of lists, which PostgreSQL reads fastest.
 INSERT INTO record_keys (collection, number, key, id)
-SELECT collection, number, key, id
-FROM jsonb_to_recordset($1::jsonb) AS given (collection text, number bigint, key text, id text)
+SELECT value ->> 0, (value ->> 1)::bigint, value ->> 2, value ->> 3
+FROM jsonb_array_elements($1::jsonb) AS given (value)
 ON CONFLICT (collection, number, key, id) DO NOTHING

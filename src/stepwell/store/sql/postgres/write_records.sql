@@ -1,5 +1,6 @@
 -- Records as they are now.
--- Differs because: all rows come as one JSON list of objects, which PostgreSQL reads fastest.
+-- Differs because: all rows come as one JSON list of lists, which PostgreSQL reads fastest.
 INSERT INTO records (collection, id, data)
-SELECT collection, id, data FROM jsonb_to_recordset($1::jsonb) AS given (collection text, id text, data text)
+SELECT value ->> 0, value ->> 1, value ->> 2
+FROM jsonb_array_elements($1::jsonb) AS given (value)
 ON CONFLICT (collection, id) DO UPDATE SET data = excluded.data
