@@ -115,6 +115,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """How long the bodies of connected workers may go on when the server is asked to stop; then their runs are handed back."""
     stop_ms_max: _Positive = 30_000
     """How long requests under way may take when the server is asked to stop."""
+    refusals_noted_per_minute_max: _Positive = 20
+    """Refused requests of one key and address that the audit log takes in a minute."""
     audit_days: _Positive = 90
     """How long the audit log is kept."""
 
@@ -126,6 +128,13 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             ValidationError: A value that is no number or out of its bound. ``field`` is the variable's name.
         """
         return _from_environment(cls, "STEPWELL_SERVER_")
+
+
+def changed(settings: Settings | ServerSettings) -> dict[str, int]:
+    """Return what is not as it is by default, by the names of the environment."""
+    prefix = "STEPWELL_SERVER_" if isinstance(settings, ServerSettings) else "STEPWELL_"
+    given, default = msgspec.structs.asdict(settings), msgspec.structs.asdict(type(settings)())
+    return {f"{prefix}{name.upper()}": value for name, value in given.items() if value != default[name]}
 
 
 def _from_environment(kind: type[S], prefix: str) -> S:

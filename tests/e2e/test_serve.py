@@ -75,8 +75,24 @@ def test_a_key_is_made_used_and_revoked_while_a_server_runs(shell: Shell):
         assert shell.run("keys", "revoke", made["keyId"]).code == 0, "again is no error"
         assert shell.run("keys", "revoke", "00000000").code == 4
     actions = [(entry["who"], entry["action"]) for entry in shell.run("db", "audit").lines]
-    assert actions[:3] == [("cli", "startServer"), ("cli", "createKey"), (made["keyId"], "triggerRun")]
+    assert actions[:3] == [("cli", "startServer"), ("cli", "createKey"), (made["keyId"], "useKey")]
     assert ("cli", "revokeKey") in actions
+
+
+def test_the_audit_log_has_starts_with_their_settings_and_migrations(shell: Shell):
+    assert shell.run("db", "migrate").code == 0
+    options = ["--no-auth", "--allow-origin", "https://ops.example.com"]
+    settings = {"STEPWELL_SERVER_AUDIT_DAYS": "30", "STEPWELL_MAX_EVENTS": "500"}
+    for command in (["serve", *options], ["dev", "--data", "."]):
+        with shell.start(*command, "--port", "0", STEPWELL_URL="sqlite:///stepwell.db", **settings) as server:
+            _url(server)
+            server.send(signal.SIGTERM)
+            assert server.done().code == 0
+    (migrated,) = shell.run("db", "audit").lines
+    assert (migrated["who"], migrated["action"]) == ("cli", "migrateStore")
+    started = [entry["target"].split() for entry in shell.run("db", "audit", "--store", "sqlite:///stepwell.db").lines]
+    given = ["STEPWELL_MAX_EVENTS=500", "STEPWELL_SERVER_AUDIT_DAYS=30"]
+    assert [entry[1:] for entry in started] == [[*options, *given], ["--no-auth", *given]]
 
 
 def test_keys_are_made_listed_and_revoked_and_the_audit_log_read_through_a_server(shell: Shell):

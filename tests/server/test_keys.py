@@ -138,6 +138,7 @@ async def test_what_was_done_by_whom_is_in_the_audit_log(live: Live, http: Http)
         await operator("DELETE", f"{RUNS}/r", status=202)
     rows = await engine.audit("", 100)
     assert [(row.who, row.action, row.target, row.result) for row in rows] == [
+        (key[4:12], "useKey", key[4:12], "first"),
         (key[4:12], "triggerRun", "", "permission_denied"),
         ("", "listRuns", "", "authentication"),
         ("environment", "createHook", "r/n", "201"),
@@ -145,7 +146,7 @@ async def test_what_was_done_by_whom_is_in_the_audit_log(live: Live, http: Http)
         (key[4:12], "cancelRun", "r", "202"),
     ]
     assert {row.address for row in rows} == {"127.0.0.1"}
-    assert await engine.audit(rows[2].audit_id, 1) == [rows[3]]
+    assert await engine.audit(rows[3].audit_id, 1) == [rows[4]]
 
 
 async def test_the_fixed_key_is_as_good_as_one_of_the_store(engine: Engine, live: Live):

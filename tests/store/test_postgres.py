@@ -103,6 +103,22 @@ async def test_a_migration_that_fails_at_any_step_is_finished_by_the_next(postgr
     await store.close()
 
 
+async def test_a_migration_of_a_database_that_is_there_is_in_its_audit_log(postgres_url: str, monkeypatch: pytest.MonkeyPatch):
+    store = a_store(postgres_url)
+    await store.open()
+    assert await store.audit("", 10) == [], "it was made, and not migrated"
+    await store.close()
+    number = MIGRATIONS[-1][0] + 1
+    more = (number, f"{number:04}_more", ["CREATE TABLE IF NOT EXISTS more (x bigint)"])
+    monkeypatch.setattr("stepwell.store.postgres_migrate.MIGRATIONS", [*MIGRATIONS, more])
+    for _ in range(2):
+        store = a_store(postgres_url)
+        await store.open()
+        (entry,) = await store.audit("", 10)
+        assert (entry.action, entry.target, entry.result) == ("migrateStore", more[1], "done")
+        await store.close()
+
+
 async def test_a_database_newer_than_the_code_is_refused(postgres_url: str):
     store = a_store(postgres_url)
     await store.open()

@@ -357,6 +357,20 @@ async def test_a_migration_that_fails_half_way_leaves_nothing_and_is_repeated(pa
         ]
 
 
+async def test_a_migration_of_a_store_that_is_there_is_in_its_audit_log(
+    path: Path, clock: SetClock, monkeypatch: pytest.MonkeyPatch
+):
+    async with opened(path, clock) as store:
+        assert await store.audit("", 10) == [], "it was made, and not migrated"
+    number = MIGRATIONS[-1][0] + 1
+    more = (number, f"{number:04}_more", "CREATE TABLE more (x INTEGER) STRICT")
+    monkeypatch.setattr("stepwell.store.migrate.MIGRATIONS", [*MIGRATIONS, more])
+    for _ in range(2):
+        async with opened(path, clock) as store:
+            (entry,) = await store.audit("", 10)
+            assert (entry.action, entry.target, entry.result) == ("migrateStore", more[1], "done")
+
+
 async def test_a_payload_that_was_made_unreadable_spoils_nothing_else(path: Path, clock: SetClock):
     """Trap 11."""
     async with opened(path, clock) as store:

@@ -10,9 +10,10 @@ from stepwell.cli.export import export
 from stepwell.cli.options import DEFAULT, Common
 from stepwell.cli.output import print_json, print_line, print_value, say
 from stepwell.cli.prune import prune
+from stepwell.cli.stores import audit_of
 from stepwell.clock import Clock
 from stepwell.connect import connect, find_file
-from stepwell.engine.access_calls import AuditLog
+from stepwell.engine.access_calls import AuditLog, KeyBook
 from stepwell.settings import Settings, url_from_environment
 
 _AT_ONCE = 500
@@ -66,8 +67,14 @@ async def migrate(*, distribute: Literal["citus"] | None = None, common: Common 
     """
     if distribute:
         await asyncio.to_thread(_distribute, common.store or url_from_environment() or "")
-    async with common.client() as client:
-        stats = await client.workflow.stats()
+    engine = connect(common.store)
+    await engine.open()
+    try:
+        stats = await engine.stats()
+        if isinstance(engine, KeyBook):
+            await audit_of(engine).note("cli", "migrateStore", f"--distribute {distribute}" if distribute else "")
+    finally:
+        await engine.close()
     if common.json:
         print_json({"ok": True, "runs": sum(stats.runs.values())})
     else:

@@ -14,6 +14,7 @@ from stepwell.cli.exits import Exit, UsageError
 from stepwell.cli.interrupts import Interrupts
 from stepwell.cli.options import Flag
 from stepwell.cli.output import print_line, say
+from stepwell.cli.stores import note_start
 from stepwell.connect import connect
 
 _HOST: Final = "127.0.0.1"
@@ -55,7 +56,9 @@ async def dev(*modules: str, port: int = 7331, data: Path = Path(".stepwell"), l
     try:
         async with Interrupts() as interrupts:
             await engine.open()
-            async with served(create_app(engine, no_auth=True), listening):
+            app = create_app(engine, no_auth=True)
+            await note_start(engine, app.world.limits, url.removeprefix("http://"), ["--no-auth"])
+            async with served(app, listening):
                 if json:
                     print_line({"event": "ready", "url": url, "docs": f"{url}/docs"})
                 else:

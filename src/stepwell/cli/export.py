@@ -16,7 +16,7 @@ from stepwell.cli.control import ALL, Filter
 from stepwell.cli.exits import Exit, UsageError
 from stepwell.cli.options import DEFAULT, Common, StatusName, Tags
 from stepwell.cli.output import print_json, say, wire
-from stepwell.cli.stores import noted, opened_store
+from stepwell.cli.stores import audit_of, opened_store
 from stepwell.engine.keeping import Signal, Unreadable
 from stepwell.engine.present import rfc3339
 from stepwell.model import Event, Run
@@ -58,7 +58,7 @@ async def export(
             total = {f"{kind}s" if kind != "unreadable" else kind: counts[kind] for kind in _KINDS.values()}
             _write(target, {"kind": "end", **total})
         what = " ".join(run) if run else json.dumps(msgspec.to_builtins(only.asked(status)), default=str)
-        await noted(engine, "exportRuns", what, result=f"{counts['run']} runs")
+        await audit_of(engine).note("cli", "exportRuns", what, result=f"{counts['run']} runs")
     say(f"{counts['run']:,} runs, {counts['event']:,} events, {counts['signal']:,} signals")
     if counts["unreadable"]:
         say(f"of {counts['unreadable']:,} runs something could not be read: the lines of kind `unreadable` say what", "yellow")

@@ -9,10 +9,10 @@ from cyclopts import App, Parameter
 from stepwell.cli.exits import Exit, UsageError
 from stepwell.cli.options import DEFAULT, Common
 from stepwell.cli.output import print_json, print_table, print_value, say, when, wire
+from stepwell.cli.stores import audit_of
 from stepwell.connect import connect
 from stepwell.durations import from_ms, parse_ms
 from stepwell.engine.access_calls import KeyBook, KeyDesk, KeyInfo, NewKey
-from stepwell.settings import ServerSettings
 
 keys = App(name="keys", help="Who may ask a server.")
 
@@ -32,11 +32,10 @@ def _at_store(engine: object) -> KeyDesk:
     assert isinstance(engine, KeyBook), "an engine keeps keys, or asks one that does"
     try:
         # Here and not above: the extra may be missing.
-        from stepwell.server.audit import Audit
         from stepwell.server.desk import Desk
     except ModuleNotFoundError as error:
         raise UsageError(f"the server needs {error.name}. Install it with: pip install 'stepwell[server]'") from None
-    return Desk(engine, audit=Audit(engine, days=ServerSettings.from_environment().audit_days))
+    return Desk(engine, audit=audit_of(engine))
 
 
 @keys.command

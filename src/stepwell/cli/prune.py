@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias
 from stepwell.cli.exits import Exit, UsageError
 from stepwell.cli.options import DEFAULT, Common, Flag
 from stepwell.cli.output import notes, print_json, print_value, say
-from stepwell.cli.stores import noted, opened_store
+from stepwell.cli.stores import audit_of, opened_store
 from stepwell.durations import from_ms, parse_ms, to_ms
 from stepwell.engine.keeping import Keeper, OldRuns, Removed
 from stepwell.model import Status
@@ -62,7 +62,7 @@ async def prune(
             return Exit.FAILED
         removed = await _prune(engine, which)
         what = f"before {from_ms(before_ms).isoformat()}, {' '.join(which.statuses)}, {workflow or 'all workflows'}"
-        await noted(engine, "pruneRuns", what, result=f"{removed.runs} runs")
+        await audit_of(engine).note("cli", "pruneRuns", what, result=f"{removed.runs} runs")
         return _tell(removed, matched, common, "are removed")
 
 

@@ -14,10 +14,11 @@ from stepwell.cli.interrupts import Interrupted, Interrupts
 from stepwell.cli.options import DEFAULT, Common, Flag
 from stepwell.cli.output import print_line, say
 from stepwell.cli.processes import Command, serve_in_processes, until_parent_is_gone
+from stepwell.cli.stores import audit_of, note_start
 from stepwell.connect import DEFAULT_URL, connect
 from stepwell.engine.access_calls import KeyBook, NewKey
 from stepwell.engine.api import Engine
-from stepwell.settings import ServerSettings, api_key_from_environment, environment_of_child, url_from_environment
+from stepwell.settings import api_key_from_environment, environment_of_child, url_from_environment
 from stepwell.store.access import KeyRow
 
 Several: TypeAlias = Annotated[tuple[str, ...], Parameter(negative=())]
@@ -62,7 +63,6 @@ async def serve(
     try:
         # Here and not above: the extra may be missing, and other commands start sooner without it.
         from stepwell.server.app import create_app
-        from stepwell.server.audit import Audit
         from stepwell.server.desk import Desk
         from stepwell.server.keys import SCOPES, counts
         from stepwell.server.logs import configure
@@ -95,10 +95,13 @@ async def serve(
                 if not has_key and not is_local:
                     raise UsageError("off loopback a key must be there first: make one with `stepwell keys create`")
                 if not has_key and isinstance(engine, KeyBook):
-                    audit = Audit(engine, days=ServerSettings.from_environment().audit_days)
-                    made = await Desk(engine, audit=audit).create_key(NewKey(name="first", scopes=SCOPES))
+                    made = await Desk(engine, audit=audit_of(engine)).create_key(NewKey(name="first", scopes=SCOPES))
                     say(f"The first key, which may do everything, is shown this once: {made.key}")
-                await app.world.audit.note("cli", "startServer", f"{host}:{port}")
+                given = _options({
+                    "--allow-host": allow_host, "--allow-origin": allow_origin, "--behind-proxy": behind_proxy,
+                    "--tls-cert": [tls_cert], "--processes": [str(processes)] if processes > 1 else [],
+                })  # fmt: skip
+                await note_start(engine, app.world.limits, f"{host}:{port}", [*(["--no-auth"] if no_auth else []), *given])
             scheme = "https" if tls_cert else "http"
             if processes > 1:
                 # What has opened the store here is not needed any more; the processes open it for themselves.

@@ -1,21 +1,17 @@
 """What commands need that look after a store itself, and not after what a server shows of it."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
-
-import uuid_utils
 
 from stepwell.cli.exits import UsageError
 from stepwell.cli.options import Common
 from stepwell.connect import connect, find_file
 from stepwell.engine.access_calls import KeyBook
+from stepwell.engine.api import Engine
+from stepwell.engine.audit import Audit
 from stepwell.engine.keeping import Keeper
 from stepwell.errors import UnavailableError
-from stepwell.settings import ServerSettings
-from stepwell.store.access import AuditRow
-
-_DAY_MS: Final = 86_400_000
+from stepwell.settings import ServerSettings, changed
 
 
 @asynccontextmanager
@@ -39,8 +35,14 @@ async def opened_store(common: Common) -> AsyncGenerator[Keeper]:
         await engine.close()
 
 
-async def noted(book: KeyBook, action: str, target: str, *, result: str = "done") -> None:
-    """Append to the audit log what was done from the command line."""
-    now_ms = book.now_ms()
-    row = AuditRow(str(uuid_utils.uuid7()), now_ms, "cli", action, target, "", result)
-    await book.note([row], now_ms - ServerSettings.from_environment().audit_days * _DAY_MS)
+def audit_of(book: KeyBook) -> Audit:
+    """Return the audit log of a store, to append to it what is done from the command line."""
+    limits = ServerSettings.from_environment()
+    return Audit(book, days=limits.audit_days, refusals_max=limits.refusals_noted_per_minute_max)
+
+
+async def note_start(engine: Engine, limits: ServerSettings, where: str, options: Sequence[str] = ()) -> None:
+    """Append to the audit log that a server starts, and with what settings: those that are not as they are by default."""
+    if isinstance(engine, KeyBook):
+        given = [f"{name}={value}" for name, value in {**changed(engine.settings), **changed(limits)}.items()]
+        await audit_of(engine).note("cli", "startServer", " ".join([where, *options, *given]))

@@ -3,13 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from stepwell.engine.access_calls import KeyBook
 from stepwell.engine.api import Engine
+from stepwell.engine.audit import Audit
 from stepwell.errors import AuthenticationError, PermissionDeniedError, StepwellError
 from stepwell.server.answers import Answer
-from stepwell.server.audit import Audit
 from stepwell.server.gate import Gate, respond
 from stepwell.server.keys import NOBODY, Keys
 from stepwell.server.pages import pages
@@ -114,15 +115,24 @@ class App:
             await socket.refuse(internal())
 
     async def _handled(self, request: Request, route: Route) -> Answer:
-        answer = await route.handler(request)
+        try:
+            answer = await route.handler(request)
+        except (Problem, StepwellError) as error:
+            if route.is_audited or request.is_noted:
+                code = error.code if isinstance(error, Problem) else problem_of(error).code
+                with suppress(StepwellError):  # what is told is why it was refused
+                    await self._note_refusal(request, route.name, code)
+            raise
         if route.is_audited or request.is_noted:
-            await self._note(request, route.name, str(answer.status))
+            action, target = request.action or route.name, _target(request)
+            await self.world.audit.note(
+                request.identity.key_id, action, target, address=request.address, result=str(answer.status)
+            )  # fmt: skip
         return answer
 
-    async def _note(self, request: Request, action: str, result: str) -> None:
-        who = request.identity.key_id
-        target = request.target or request.parts.get("runId", "")
-        await self.world.audit.note(who, action, target, address=request.address, result=result)
+    async def _note_refusal(self, request: Request, action: str, result: str) -> None:
+        who, action = request.identity.key_id, request.action or action
+        await self.world.audit.note_refusal(who, action, _target(request), address=request.address, result=result)
 
     def _route(self, request: Request) -> Route:
         found = self._router.find(request.path)
@@ -146,11 +156,15 @@ class App:
             request.identity = await world.keys.identify(shown, request.address, world.engine.now_ms())
         except AuthenticationError as error:
             request.identity = NOBODY
-            await self._note(request, action, error.code)
+            await self._note_refusal(request, action, error.code)
             raise
         if not request.identity.may(access, request.parts.get("name")):
-            await self._note(request, action, PermissionDeniedError.code)
+            await self._note_refusal(request, action, PermissionDeniedError.code)
             raise PermissionDeniedError(f"this key lacks the scope {access!r}")
+
+
+def _target(request: Request) -> str:
+    return request.target or request.parts.get("runId", "")
 
 
 async def _live(receive: Receive, send: Send) -> None:
@@ -177,6 +191,6 @@ def create_app(
     """
     limits = limits or ServerSettings.from_environment()
     book = engine if isinstance(engine, KeyBook) else None
-    keys = Keys(book, fixed=api_key, is_open=no_auth, failures_max=limits.failed_keys_per_minute_max)
-    audit = Audit(book, days=limits.audit_days)
+    audit = Audit(book, days=limits.audit_days, refusals_max=limits.refusals_noted_per_minute_max)
+    keys = Keys(book, audit, fixed=api_key, is_open=no_auth, failures_max=limits.failed_keys_per_minute_max)
     return App(World(engine, limits=limits, keys=keys, audit=audit, pages=pages), Gate(hosts, origins))

@@ -11,9 +11,9 @@ import msgspec
 
 from stepwell.checks import check_int, check_name
 from stepwell.engine.access_calls import KeyBook, KeyInfo, MadeKey, NewKey
+from stepwell.engine.audit import Audit
 from stepwell.engine.present import key_info_of
 from stepwell.errors import NotFoundError, PermissionDeniedError, ValidationError
-from stepwell.server.audit import Audit
 from stepwell.server.keys import ANYBODY, SCOPES, Identity, is_scope, new_key
 from stepwell.store.access import KeyRow
 

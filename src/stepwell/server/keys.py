@@ -15,6 +15,7 @@ from hashlib import sha256
 from typing import Final, Literal, TypeAlias
 
 from stepwell.engine.access_calls import KeyBook, NewKey
+from stepwell.engine.audit import Audit
 from stepwell.errors import AuthenticationError, RateLimitedError, StepwellError
 from stepwell.store.access import KeyRow
 
@@ -90,13 +91,15 @@ class Keys:
 
     Args:
         book: Where the keys are; None where there are none.
+        audit: Where it is noted that a key is used for the first time.
         fixed: A key that is valid besides those, for all; None for none.
         is_open: No key is needed.
         failures_max: Wrong keys from one address in a minute.
     """
 
-    def __init__(self, book: KeyBook | None, *, fixed: str | None, is_open: bool, failures_max: int) -> None:
+    def __init__(self, book: KeyBook | None, audit: Audit, *, fixed: str | None, is_open: bool, failures_max: int) -> None:
         self._book = book
+        self._audit = audit
         self._fixed = None if fixed is None else sha256(f"Bearer {fixed}".encode()).digest()
         self.is_open = is_open
         self._failures_max = failures_max
@@ -125,7 +128,10 @@ class Keys:
         fits = hmac.compare_digest(_hashed("" if form is None else form[2]).encode(), expected.encode())
         if key is None or not fits or not counts(key, now_ms):
             raise self._failed(address, now_ms)
+        is_first = key.used_at is None and key.key_id not in self._used
         self._use(key, now_ms)
+        if is_first:
+            await self._audit.note(key.key_id, "useKey", key.key_id, address=address, result="first")
         return _identity(key)
 
     async def is_valid(self, identity: Identity, now_ms: int) -> bool:

@@ -80,8 +80,9 @@ async def update(request: Request) -> Answer:
 async def delete(request: Request) -> Answer:
     """Delete a record."""
     request.query(NoQuery)
-    record_id = check_id(request.parts["recordId"])
-    await _write_one(request, _collection(request), RecordWrite(action="delete", id=record_id, if_match=_if_match(request)))
+    name, record_id = _collection(request), check_id(request.parts["recordId"])
+    request.target = f"{name}/{record_id}"
+    await _write_one(request, name, RecordWrite(action="delete", id=record_id, if_match=_if_match(request)))
     return answer(DeletedRecord(id=record_id))
 
 
@@ -90,6 +91,8 @@ async def batch(request: Request) -> Answer:
     request.query(NoQuery)
     name = _collection(request)
     body = await request.body(WritesBody)
+    deleted = [f"{name}/{each.id}" for each in body.writes if each.action == "delete"]
+    request.is_noted, request.target = bool(deleted), " ".join(deleted)
     try:
         writes = [_one_of_many(request, place, each) for place, each in enumerate(body.writes)]
         records = await _write(request, name, writes, is_one=False)

@@ -43,6 +43,8 @@ class Request:
     route: str = "(none)"
     target: str = ""
     """What the audit log calls it that was touched, where the path does not say it."""
+    action: str = ""
+    """What the audit log calls what is done, where the route's name does not say it."""
     is_noted: bool = False
     """Whether the audit log has it, though the route is not audited."""
 

@@ -32,6 +32,8 @@ from stepwell.server.problems import Problem, problem_of
 from stepwell.server.requests import Request
 
 _NUMBER: Final = re.compile(r"[0-9]+(\.[0-9]+)?")
+_STEERING: Final = {"paused": "pauseRun", "running": "resumeRun", "pending": "retryRun", "cancelled": "cancelRun"}
+"""What the audit log calls it when a run is given a status."""
 
 
 async def trigger(request: Request) -> Answer:
@@ -159,9 +161,12 @@ async def patch(request: Request) -> Answer:
     request.query(NoQuery)
     run_id = request.parts["runId"]
     body = await request.body(PatchBody)
+    done = _STEERING.get(body.status or "")
+    is_update = (body.tags, body.priority, body.max_events, body.execution_timeout) != (None, None, None, None)
+    request.action = " ".join([*(["updateRun"] if is_update or done is None else []), *([done] if done else [])])
     await request.world.must_see(request.identity, run_id)
     engine = request.world.engine
-    if (body.tags, body.priority, body.max_events, body.execution_timeout) != (None, None, None, None):
+    if is_update:
         update = update_request(body.tags, body.priority, body.max_events, body.execution_timeout)
         await engine.update_run(run_id, update)
     match body.status:

@@ -46,7 +46,7 @@ class Route:
     takes_any_json: bool = False
     query: type[msgspec.Struct] = bodies.NoQuery
     is_audited: bool = False
-    """Whether the audit log has it, under the route's name."""
+    """Whether the audit log has it, under the route's name; what is refused, too."""
     problems: Mapping[int, str] = field(default_factory=dict[int, str])
     """Statuses of this route's own errors, and when they come."""
 
@@ -201,7 +201,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     ),
     Route(
         "DELETE", f"{_RECORDS}/{{recordId}}", "deleteRecord", "records:*:w", records.delete,
-        summary="Delete a record", answers={200: bodies.DeletedRecord}, problems=_NO_RECORD | _CHANGED,
+        is_audited=True, summary="Delete a record", answers={200: bodies.DeletedRecord}, problems=_NO_RECORD | _CHANGED,
     ),
     Route(
         "POST", "/api/keys", "createKey", "admin", access.create,

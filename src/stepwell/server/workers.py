@@ -44,7 +44,9 @@ class _Connection:
         who, world, address = self._socket.identity, self._socket.world, self._socket.request.address
         names = [name for name in collections if not who.may("records:*:w", name)]
         for name in names:
-            await world.audit.note(who.key_id, "writeRecords", name, address=address, result=PermissionDeniedError.code)
+            await world.audit.note_refusal(
+                who.key_id, "writeRecords", name, address=address, result=PermissionDeniedError.code
+            )  # fmt: skip
         return names
 
     async def is_valid(self) -> bool:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Generator, Mapping
 
 from stepwell.clock import Clock
 from stepwell.engine.api import Engine
+from stepwell.engine.audit import Audit
 from stepwell.errors import NotFoundError, RateLimitedError
 from stepwell.model import Run
 from stepwell.server.admission import Admission
 from stepwell.server.answers import Answer
-from stepwell.server.audit import Audit
 from stepwell.server.gateway import Gateway
 from stepwell.server.keys import Identity, Keys
 from stepwell.server.metrics import Metrics

@@ -5,6 +5,8 @@ Whoever calls holds the lock that lets one process write, so that a second one f
 
 from importlib.resources import files
 
+import uuid_utils
+
 from stepwell.clock import Clock
 from stepwell.errors import CorruptStoreError
 from stepwell.failpoints import failpoint
@@ -13,6 +15,7 @@ from stepwell.store.statements import statement
 
 _TABLE = statement("sqlite/create_migrations")
 _NOTE = statement("common/note_migration")
+_UPGRADE = statement("sqlite/note_upgrade")
 
 
 def _read() -> list[tuple[int, str, str]]:
@@ -26,7 +29,7 @@ MIGRATIONS = _read()
 
 
 def migrate(connection: Connection, clock: Clock, name: str) -> None:
-    """Apply the migrations that this database lacks.
+    """Apply the migrations that this database lacks; of those that come after its first the audit log tells.
 
     Raises:
         CorruptStoreError: The database is newer than this code. It is not changed.
@@ -45,5 +48,7 @@ def migrate(connection: Connection, clock: Clock, name: str) -> None:
             connection.execute(_TABLE)
             connection.execute(text)
             connection.execute(_NOTE, (number, script, clock.now_ms()))
+            if version:
+                connection.execute(_UPGRADE, (str(uuid_utils.uuid7()), clock.now_ms(), script))
             connection.pragma("application_id", APPLICATION_ID)
             connection.pragma("user_version", number)

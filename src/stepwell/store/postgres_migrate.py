@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Final
 
+import uuid_utils
+
 from stepwell.errors import CorruptStoreError, UnavailableError
 from stepwell.failpoints import failpoint
 from stepwell.store.postgres_rows import Speech, changed
@@ -35,7 +37,8 @@ MIGRATIONS: Final = _read()
 
 
 async def migrate(wire: Wire, speech: Speech, name: str, holder: str) -> None:
-    """Apply the migrations that this database lacks, as a holder that was drawn at random and is interrupted now and then.
+    """Apply the migrations that this database lacks, as a holder that was drawn at random and is interrupted now and then. Of
+    those that come after the first the audit log tells.
 
     Raises:
         CorruptStoreError: The database is newer than this code. It is not changed.
@@ -88,6 +91,8 @@ async def _apply(wire: Wire, speech: Speech, name: str, holder: str) -> None:
         if number > version:
             await _run(wire, speech, steps, holder)
             await wire.execute(speech.text("note_migration"), number, script, holder)
+            if version:
+                await wire.execute(speech.text("note_upgrade"), str(uuid_utils.uuid7()), script)
 
 
 async def _run(wire: Wire, speech: Speech, steps: Sequence[str], holder: str) -> None:
