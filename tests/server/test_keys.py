@@ -38,6 +38,7 @@ def test_every_route_has_an_access_and_every_change_of_state_needs_a_scope():
             assert route.access not in {"public", "read"}, route
     assert {route.path for route in ROUTES if route.access == "public"} == {
         "/healthz", "/readyz", "/openapi.json", "/docs", "/docs/style.css",
+        "/approve", "/approve/style.css", "/approve/script.js",
     }  # fmt: skip
     assert [route.access for route in SOCKETS] == ["worker"] * len(SOCKETS)
 

@@ -275,7 +275,10 @@ _RECORD: Final = {
     "schema": {"type": "object", "description": "The fields of the record."},
     "examples": {"user": {"value": {"name": "Ada", "mail": "ada@example.com"}}},
 }
-_MEDIA: Final = {"/docs": "text/html", "/docs/style.css": "text/css"}
+_MEDIA: Final = {
+    "/docs": "text/html", "/docs/style.css": "text/css",
+    "/approve": "text/html", "/approve/style.css": "text/css", "/approve/script.js": "text/javascript",
+}  # fmt: skip
 _SUCCESS: Final = {200: "As asked.", 201: "Made.", 202: "Accepted: it is recorded.", 503: "Not now."}
 
 

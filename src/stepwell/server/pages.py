@@ -1,8 +1,9 @@
-"""The description of the API for people: one page without script, made from the same document as programs read."""
+"""Pages for people: the description of the API, without script, made from what programs read; and where hooks are answered."""
 
 from collections.abc import Mapping
 from functools import cache
 from html import escape
+from importlib.resources import files
 from typing import Any, Final
 
 import msgspec
@@ -13,6 +14,15 @@ from stepwell.server.openapi import document
 _POLICY: Final = (
     "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+_APPROVE_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; object-src 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+)
+_APPROVE: Final = {
+    "/approve": ("page.html", "text/html"),
+    "/approve/style.css": ("style.css", "text/css"),
+    "/approve/script.js": ("script.js", "text/javascript"),
+}
 _STYLE: Final = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8882; }
 body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 64rem; padding: 1rem; }
@@ -35,7 +45,13 @@ def pages() -> Mapping[str, Answer]:
         "/openapi.json": Answer(200, encode(document())),
         "/docs": Answer(200, _page(document()).encode(), media="text/html; charset=utf-8", headers=headers),
         "/docs/style.css": Answer(200, _STYLE.encode(), media="text/css; charset=utf-8", headers=headers),
-    }
+    } | {path: _approve(name, media) for path, (name, media) in _APPROVE.items()}
+
+
+def _approve(name: str, media: str) -> Answer:
+    headers = {"content-security-policy": _APPROVE_POLICY, "x-robots-tag": "noindex"}
+    body = (files("stepwell.server") / "approve" / name).read_bytes()
+    return Answer(200, body, media=f"{media}; charset=utf-8", headers=headers)
 
 
 def _page(described: dict[str, Any]) -> str:

@@ -243,6 +243,18 @@ ROUTES: Final[tuple[Route, ...]] = (
         "GET", "/docs/style.css", "getStyle", "public", look.page,
         summary="How that looks", answers={200: str},
     ),
+    Route(
+        "GET", "/approve", "getApprovePage", "public", look.page,
+        summary="Where people answer a hook, with its token behind `#`", answers={200: str},
+    ),
+    Route(
+        "GET", "/approve/style.css", "getApproveStyle", "public", look.page,
+        summary="How that looks", answers={200: str},
+    ),
+    Route(
+        "GET", "/approve/script.js", "getApproveScript", "public", look.page,
+        summary="What that does", answers={200: str},
+    ),
 )  # fmt: skip
 
 
