@@ -45,7 +45,8 @@ _HELLO_S: Final = 10.0
 _QUEUE_BYTES_MAX: Final = 64 * 1024 * 1024
 _QUEUE_FULL_BYTES: Final = 4 * 1024 * 1024
 _LOOK_MS: Final = 100
-_KEY_LOOK_S: Final = 5.0
+_KEY_LOOK_S: Final = 2.5
+"""How often it is looked whether a key lives. With how old what is known of the keys may be, less than five seconds."""
 _REASON_LENGTH_MAX: Final = 100
 
 NORMAL: Final = 1000

@@ -9,8 +9,9 @@ from stepwell.server.requests import Request
 T = TypeVar("T")
 
 EVENT_STREAM: Final = "text/event-stream"
-_BEAT_S: Final = 5.0
-"""How often a stream says that it lives, and looks whether its key does."""
+_BEAT_S: Final = 2.5
+"""How often a stream looks whether its key lives, and says that it does itself while nothing comes. With how old what is known of
+the keys may be, less than five seconds."""
 
 _BEAT: Final = b": still there\n\n"
 
@@ -23,13 +24,21 @@ async def stream(
     error that is one of ``ends``."""
     world = request.world
     last: tuple[type[Exception], ...] = (StopAsyncIteration, *ends)
+    now = asyncio.get_running_loop().time
     with world.waiting(request.identity):
         yield opening
+        look_at = now() + _BEAT_S
         coming: asyncio.Future[Any] = asyncio.ensure_future(anext(items))
         stopping: asyncio.Future[Any] = asyncio.ensure_future(world.stopping.wait())
         try:
             while not stopping.done():
-                await asyncio.wait({coming, stopping}, timeout=_BEAT_S, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({coming, stopping}, timeout=look_at - now(), return_when=asyncio.FIRST_COMPLETED)
+                is_due = now() >= look_at
+                if is_due:
+                    # Also while one item comes after the other.
+                    if not await world.is_valid(request.identity):
+                        return
+                    look_at = now() + _BEAT_S
                 if coming.done():
                     try:
                         item: T = coming.result()
@@ -37,9 +46,7 @@ async def stream(
                         return
                     yield frame(item)
                     coming = asyncio.ensure_future(anext(items))
-                elif not stopping.done():
-                    if not await world.is_valid(request.identity):
-                        return
+                elif is_due and not stopping.done():
                     yield beat()
         finally:
             coming.cancel()
