@@ -54,6 +54,8 @@ class Postman(Loop):
         super().__init__(None)
         self._node = node
         self._foreign = False
+        self._looked_at = 0.0
+        self._look_again: asyncio.TimerHandle | None = None
         self._compared_at = 0.0
 
     def kick(self) -> None:
@@ -68,8 +70,8 @@ class Postman(Loop):
     async def tick(self) -> None:
         """Look around if there is reason to, and fetch."""
         node = self._node
-        foreign, self._foreign = self._foreign, False
-        if foreign:
+        if self._foreign and self._may_look():
+            self._foreign = False
             await self._look_around()
         mail = node.take_mail()
         if mail:
@@ -78,6 +80,16 @@ class Postman(Loop):
                 session = node.holder(run_id)
                 if session is not None:
                     session.deliver(run_id, messages)
+
+    def _may_look(self) -> bool:
+        """Tell whether it was long enough ago; if not, look when it is. Mail is not kept waiting for that."""
+        loop = asyncio.get_running_loop()
+        wait_s = self._looked_at + self._node.settings.watch_ms / 1000 - loop.time()
+        if wait_s <= 0:
+            self._looked_at, self._look_again = loop.time(), None
+        elif self._look_again is None or self._look_again.when() <= loop.time():
+            self._look_again = loop.call_later(wait_s, super().kick)
+        return wait_s <= 0
 
     async def _look_around(self) -> None:
         node = self._node
@@ -91,7 +103,6 @@ class Postman(Loop):
             node.want_runs()
             node.pulse()
             await self._compare()
-        await asyncio.sleep(node.settings.watch_ms / 1000)
 
     async def _compare(self) -> None:
         """Find out which held runs were taken away (cancelled by another process, say), a few times a second at most."""
