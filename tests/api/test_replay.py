@@ -368,7 +368,7 @@ async def test_code_that_catches_base_exception_or_awaits_in_finally_is_thrown_a
     async def stubborn(ctx: Context) -> None:
         while True:
             try:
-                await ctx.sleep("10ms")
+                await ctx.wait_for_signal("first")
                 return
             except BaseException:
                 continue
@@ -378,7 +378,7 @@ async def test_code_that_catches_base_exception_or_awaits_in_finally_is_thrown_a
         lives += 1
         await stubborn(ctx)
         try:
-            await ctx.sleep("10ms")
+            await ctx.wait_for_signal("second")
         finally:
             await recorded("in finally")()
             await ctx.sleep("1ms")
@@ -387,10 +387,18 @@ async def test_code_that_catches_base_exception_or_awaits_in_finally_is_thrown_a
     wf = deployed(body)
     async with client.worker(wf):
         run = await client.workflow.trigger(wf)
+        for name in ("first", "second"):
+            await until(lambda name=name: _waits(client, run.run_id, name))
+            await client.workflow.send_signal(run.run_id, name)
         assert await client.workflow.result(run.run_id, PATIENCE_S) == "done"
     assert lives >= 3
     assert calls == ["in finally"], "once, when the run really came through"
-    assert (await types_of(client, run.run_id)).count("sleep_started") == 3
+    assert (await types_of(client, run.run_id)).count("sleep_started") == 1
+
+
+async def _waits(client: AsyncClient, run_id: str, signal: str) -> bool:
+    waiting = (await client.workflow.get_run(run_id)).waiting_for
+    return waiting is not None and waiting.name == signal
 
 
 @pytest.mark.parametrize("settings", [Settings(keep_ms=0, waiting_shown_ms=1)], ids=["evicted"])

@@ -55,7 +55,7 @@ class Postman(Loop):
         self._node = node
         self._foreign = False
         self._looked_at = 0.0
-        self._look_again: asyncio.TimerHandle | None = None
+        self._will_look = False
         self._compared_at = 0.0
 
     def kick(self) -> None:
@@ -86,10 +86,15 @@ class Postman(Loop):
         loop = asyncio.get_running_loop()
         wait_s = self._looked_at + self._node.settings.watch_ms / 1000 - loop.time()
         if wait_s <= 0:
-            self._looked_at, self._look_again = loop.time(), None
-        elif self._look_again is None or self._look_again.when() <= loop.time():
-            self._look_again = loop.call_later(wait_s, super().kick)
+            self._looked_at = loop.time()
+        elif not self._will_look:
+            self._will_look = True
+            loop.call_later(wait_s, self._look_now)
         return wait_s <= 0
+
+    def _look_now(self) -> None:
+        self._will_look = False
+        super().kick()
 
     async def _look_around(self) -> None:
         node = self._node
