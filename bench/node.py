@@ -8,10 +8,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from bench.harness import run, settings
-from bench.journal import Journal
 from bench.workflows import ten_steps
 from stepwell import AsyncClient, workflow
 
@@ -72,10 +72,7 @@ async def main(url: str, changes: dict[str, int]) -> None:
     async with AsyncClient(url, settings=settings(**changes)) as client, client.worker(
         ten_steps, wakes, begins, concurrency=CONCURRENCY
     ):  # fmt: skip
-        journal = await Journal.of(client)
-        does: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {
-            "wave": lambda runs: _wave(client, journal, runs), "lateness": _lateness
-        }  # fmt: skip
+        does: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {"begin": partial(_begin, client), "lateness": _lateness}
         await asyncio.sleep(0.3)
         print("0", flush=True)
         while line := await asyncio.to_thread(sys.stdin.readline):
@@ -83,12 +80,9 @@ async def main(url: str, changes: dict[str, int]) -> None:
             print(json.dumps(await does[name](*map(int, rest))), flush=True)
 
 
-async def _wave(client: AsyncClient, journal: Journal, runs: int) -> float:
-    """Return the seconds in which so many runs were begun and ended."""
-    over = journal.until_over(runs)
-    begun = time.perf_counter()
-    await asyncio.gather(*(client.workflow.trigger(ten_steps, [n]) for n in range(runs)))
-    return await over - begun
+async def _begin(client: AsyncClient, runs: int) -> int:
+    """Trigger so many runs at once. Whichever node has room executes them."""
+    return len(await asyncio.gather(*(client.workflow.trigger(ten_steps, [n]) for n in range(runs))))
 
 
 async def _lateness(count: int) -> list[float]:

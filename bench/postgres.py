@@ -15,6 +15,8 @@ from bench.node import Node
 from bench.statements import Call, Recorded
 from bench.workflows import ten_steps
 from stepwell import AsyncClient
+from stepwell.store.postgres_address import parse_address
+from stepwell.store.postgres_connect import connect
 
 RUNS = 1_000
 STEPS = 10
@@ -37,6 +39,7 @@ FROM generate_series({first}, {last}) AS n, generate_series(1, {events}) AS seq
 # As ids are drawn: those of earlier runs sort before those of later ones.
 _ID = "'0180' || lpad(to_hex(n), 8, '0') || '-7000-8000-' || md5(n::text)"
 _AT_ONCE = 50_000
+_UNDER_WAY = "SELECT EXISTS (SELECT 1 FROM runs WHERE owner IS NOT NULL) OR EXISTS (SELECT 1 FROM runs WHERE status = 0)"
 
 
 class Wave(NamedTuple):
@@ -94,10 +97,9 @@ def two_nodes(setup: Setup) -> list[Figure]:
     def once() -> Pair:
         with server.database() as url, Node(url) as one, Node(url) as other:
             for node in (one, other):  # each knows its statements
-                node.ask("wave", RUNS // 10)
-                node.answer()
-            together = _seconds(one, other)
-            alone = _seconds(one)
+                run(executed(url, RUNS // 10, node))
+            together = run(executed(url, RUNS, one, other))
+            alone = run(executed(url, RUNS, one))
         return Pair(RUNS * STEPS / together, RUNS * STEPS / alone)
 
     found = pairs(setup.pick(3, 9), once, warm=False)
@@ -109,13 +111,19 @@ def two_nodes(setup: Setup) -> list[Figure]:
     ]  # fmt: skip
 
 
-def _seconds(*nodes: Node) -> float:
+async def executed(url: str, runs: int, *nodes: Node) -> float:
+    """Return the seconds in which so many runs are over that these nodes trigger. The other one helps if there are two."""
+    eye = await connect(parse_address(url), 10)
     begun = time.perf_counter()
     for node in nodes:
-        node.ask("wave", RUNS // len(nodes))
+        node.ask("begin", runs // len(nodes))
     for node in nodes:
-        node.answer()
-    return time.perf_counter() - begun
+        await asyncio.to_thread(node.answer)
+    while await eye.fetchval(_UNDER_WAY):
+        await asyncio.sleep(0.005)
+    took = time.perf_counter() - begun
+    await eye.close()
+    return took
 
 
 @contextlib.contextmanager
