@@ -130,9 +130,11 @@ async def test_what_a_body_writes_is_written_once_though_the_server_dies_at_any_
                 if has_seen_it_all and living is None:
                     break
         assert lives > 3
+        died.cancel()
+        await server.end(signal.SIGKILL)
+        await server.start()  # one that does not die at a later commit of its own, while it is looked at
         await _check_entries(client, await completed(client, run_ids))
-    died.cancel()
-    await server.end(signal.SIGKILL)
+    assert await server.end(signal.SIGTERM) == 0
 
 
 async def test_a_worker_is_cut_off_and_silent_in_between(tmp_path: Path):
