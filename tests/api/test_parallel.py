@@ -276,6 +276,7 @@ async def test_the_first_of_a_race_is_returned_with_its_key(client: AsyncClient)
 
     async with client.worker(wf):
         run = await client.workflow.trigger(wf)
+        await seen(client, run.run_id, "sleep_started")
         await client.workflow.send_signal(run.run_id, "ok", "approved")
         assert await client.workflow.result(run.run_id, PATIENCE_S) == ["ok", "approved"]
     assert await types_of(client, run.run_id) == [
