@@ -101,8 +101,8 @@ def _literal(value: Parameter) -> str:
     if "\\" not in value:
         return "'" + value.replace("'", "''") + "'"
     # What a backslash means between quotes is a setting. Between dollars nothing has a meaning but a tag that nobody foresees.
-    tag = f"$q{secrets.token_hex(8)}$"
-    assert tag not in value
+    while (tag := f"$q{secrets.token_hex(8)}$") in value:
+        pass
     return f"{tag}{value}{tag}"
 
 
