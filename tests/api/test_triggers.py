@@ -6,7 +6,18 @@ from typing import Any
 
 import pytest
 
-from stepwell import AsyncClient, ConflictError, Context, NotFoundError, Settings, ValidationError, WorkflowWorker, workflow
+from stepwell import (
+    AsyncClient,
+    ConflictError,
+    Context,
+    NotFoundError,
+    RunFailed,
+    Settings,
+    ValidationError,
+    WorkflowWorker,
+    step,
+    workflow,
+)
 from tests.api.tools import executed, ran, seen, types_of, waits_for
 from tests.clients import PATIENCE_S
 
@@ -53,6 +64,68 @@ async def test_a_workflow_that_no_worker_knows_stays_pending_and_says_so(client:
 
     async with client.worker(wf):
         assert await client.workflow.result(run.run_id, PATIENCE_S) == "somebody does"
+
+
+# -- trigger and result in one
+
+
+async def test_execute_returns_the_output(client: AsyncClient):
+    async with client.worker(echo):
+        assert await client.workflow.execute(echo, {"a": 1}, run_id="e", tags=["x"], timeout=PATIENCE_S) == {"a": 1}
+        assert await client.workflow.execute("triggers-echo", {"a": 1}, run_id="e") == {"a": 1}
+        with pytest.raises(ConflictError):
+            await client.workflow.execute(echo, {"a": 2}, run_id="e")
+    assert (await client.workflow.get_run("e")).tags == ["x"]
+
+
+async def test_execute_raises_what_result_raises(client: AsyncClient):
+    @workflow("triggers-fails")
+    async def fails(ctx: Context) -> None:
+        raise ValueError("no")
+
+    async with client.worker(fails):
+        with pytest.raises(RunFailed) as failed:
+            await client.workflow.execute(fails, timeout=PATIENCE_S)
+    assert failed.value.run.error == "ValueError: no"
+
+
+async def test_an_execute_that_waits_no_longer_leaves_the_run(client: AsyncClient):
+    # promise 1
+    with pytest.raises(TimeoutError, match=r"run 'e' is not over after 0\.1 s"):
+        await client.workflow.execute(echo, 7, run_id="e", timeout=0.1)
+    async with client.worker(echo):
+        assert await client.workflow.result("e", PATIENCE_S) == 7
+
+
+async def test_execute_in_a_workflow_is_recorded_and_a_durable_wait(client: AsyncClient):
+    @workflow("triggers-executes")
+    async def executes(ctx: Context) -> Any:
+        return await client.workflow.execute(echo, [1])
+
+    async with client.worker(echo, executes):
+        run = await client.workflow.trigger(executes)
+        assert await client.workflow.result(run, PATIENCE_S) == [1]
+    assert "workflow.trigger" in [event.name for event in await client.workflow.get_events(run.run_id)]
+
+
+async def test_execute_in_a_step_that_is_tried_again_makes_one_run(client: AsyncClient):
+    tries = 0
+
+    async def twice() -> Any:
+        nonlocal tries
+        tries += 1
+        result = await client.workflow.execute(echo, [1])
+        if tries == 1:
+            raise ValueError
+        return result
+
+    @workflow("triggers-executes-in-a-step")
+    async def executes(ctx: Context) -> Any:
+        return await step("twice", twice, retries=1, retry_delay=0)()
+
+    async with client.worker(echo, executes):
+        assert await client.workflow.execute(executes, timeout=PATIENCE_S) == [1]
+    assert len((await client.workflow.get_runs(echo)).items) == 1
 
 
 # -- run ids

@@ -56,6 +56,15 @@ async def test_a_key_with_every_scope_but_the_one_that_a_route_needs_is_refused(
         assert (await taken(route.method, path, {})).status not in {401, 403}
 
 
+async def test_a_key_that_may_not_read_does_not_learn_what_becomes_of_what_it_triggers(live: Live):
+    async with asking(live, await _key(live.engine, "trigger")) as limited, asking(live) as http:
+        refused = await limited("POST", f"{RUNS}?wait=1s", {"workflowName": "pay"}, status=403)
+        assert "read" in refused["detail"]
+        assert (await http("GET", RUNS, status=200))["items"] == []
+    async with asking(live, await _key(live.engine, "trigger", "read")) as both:
+        await both("POST", f"{RUNS}?wait=10ms", {"workflowName": "pay"}, status=201)
+
+
 async def test_a_key_of_some_workflows_touches_no_run_of_others(live: Live, http: Http):
     await http("POST", RUNS, {"workflowName": "mail-send", "runId": "mine"}, status=201)
     await http("POST", RUNS, {"workflowName": "pay", "runId": "other", "parentRunId": "mine"}, status=201)

@@ -2,8 +2,15 @@
 
 import asyncio
 
+import aiohttp
+import pytest
+
 from stepwell import WorkflowWorker, workflow
-from tests.servers import Http, Live, client_of
+from stepwell.engine.api import Engine
+from stepwell.settings import ServerSettings
+from tests.servers import Http, Live, asking, client_of, serving
+
+RUNS = "/api/workflows/runs"
 
 
 @workflow("greet")
@@ -56,6 +63,77 @@ async def test_a_wait_that_runs_out_shows_the_run_as_it_is(http: Http):
     made = await http("POST", "/api/workflows/runs", {"workflowName": "greet"}, status=201)
     run = await http("GET", f"/api/workflows/runs/{made['runId']}?wait=50ms", status=200)
     assert run["status"] == "pending"
+
+
+async def test_a_trigger_that_waits_answers_with_the_run_that_is_over(http: Http, live: Live):
+    asked = {"workflowName": "greet", "runId": "r", "input": {"name": "Ada"}}
+    async with WorkflowWorker(client_of(live.engine)) as worker:
+        await worker.start("greet")
+        async with http.session.post(f"{http.url}{RUNS}?wait=30s", json=asked) as made:
+            assert (made.status, made.headers["Location"]) == (201, f"{RUNS}/r")
+            run = await made.json()
+        again = await http("POST", f"{RUNS}?wait=30s", asked, status=200)
+    assert (run["status"], run["output"], run["created"]) == ("completed", {"greeting": "hello Ada"}, True)
+    assert again == run | {"created": False}
+
+
+async def test_a_trigger_with_the_key_of_a_run_under_way_waits_for_that(http: Http, live: Live):
+    asked = {"workflowName": "ask", "idempotencyKey": "k"}
+    async with WorkflowWorker(client_of(live.engine)) as worker:
+        await worker.start("ask")
+        made = await http("POST", RUNS, asked, status=201)
+        waiting = asyncio.create_task(http("POST", f"{RUNS}?wait=60s", asked, status=200))
+        while not live.app.world.waits:
+            await asyncio.sleep(0.01)
+        await http("POST", f"{RUNS}/{made['runId']}/signals", {"name": "answer", "payload": 42}, status=202)
+        run = await waiting
+    assert (run["runId"], run["output"], run["created"]) == (made["runId"], 42, False)
+
+
+async def test_a_trigger_whose_wait_runs_out_answers_with_the_run_as_it_is(http: Http):
+    run = await http("POST", f"{RUNS}?wait=50ms", {"workflowName": "greet"}, status=201)
+    assert (run["status"], run["created"]) == ("pending", True)
+
+
+async def test_a_trigger_that_waits_is_answered_when_the_server_stops(http: Http, live: Live):
+    waiting = asyncio.create_task(http("POST", f"{RUNS}?wait=60s", {"workflowName": "greet", "runId": "r"}, status=201))
+    while not live.app.world.waits:
+        await asyncio.sleep(0.01)
+    live.app.world.stopping.set()
+    assert (await waiting)["status"] == "pending"
+
+
+async def test_a_client_that_goes_away_leaves_the_run_that_it_has_triggered(http: Http, live: Live):
+    # promise 1
+    asked = {"workflowName": "greet", "runId": "r", "input": {"name": "Ada"}}
+    with pytest.raises(TimeoutError):
+        await http("POST", f"{RUNS}?wait=60s", asked, timeout=aiohttp.ClientTimeout(total=0.2))
+    while live.app.world.waits:
+        await asyncio.sleep(0.01)
+    async with WorkflowWorker(client_of(live.engine)) as worker:
+        await worker.start("greet")
+        run = await http("POST", f"{RUNS}?wait=30s", asked, status=200)
+    assert run["output"] == {"greeting": "hello Ada"}
+
+
+@pytest.mark.parametrize("query", ["wait=-1s", "wait=soon", "wait=61s", "wait=1s&wait=2s", "waits=1s"])
+async def test_a_wait_that_cannot_be_is_told_before_anything_is_made(http: Http, query: str):
+    # promise 14
+    await http("POST", f"{RUNS}?{query}", {"workflowName": "greet"}, status=422)
+    assert (await http("GET", RUNS, status=200))["items"] == []
+
+
+async def test_too_many_that_wait_are_refused_before_anything_is_made(engine: Engine):
+    # promise 14
+    async with serving(engine, limits=ServerSettings(waits_max=1)) as live, asking(live) as http:
+        waiting = asyncio.create_task(http("POST", f"{RUNS}?wait=60s", {"workflowName": "greet", "runId": "a"}, status=201))
+        while not live.app.world.waits:
+            await asyncio.sleep(0.01)
+        refused = await http("POST", f"{RUNS}?wait=60s", {"workflowName": "greet", "runId": "b"}, status=429)
+        assert refused["limit"] == "waits_max"
+        await http("GET", f"{RUNS}/b", status=404)
+        live.app.world.stopping.set()
+        await waiting
 
 
 async def test_many_wait_for_one_run(http: Http, live: Live):

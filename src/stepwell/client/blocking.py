@@ -116,6 +116,24 @@ class Workflows:
         """See ``AsyncWorkflows.trigger``."""
         return self._run(self._workflows.trigger(workflow, input, **options))
 
+    @overload
+    def execute(
+        self, workflow: Workflow[I, R], input: I = ..., *, timeout: Duration | None = None, run_id: str | None = None,
+        idempotency_key: str | None = None, parent_run_id: str | None = None, tags: Sequence[str] | None = None,
+        priority: int = 0, delay: Duration | None = None, start_at: datetime | None = None, max_events: int | None = None,
+        execution_timeout: Duration | None = None, version: str | None = None,
+    ) -> R: ...  # fmt: skip
+    @overload
+    def execute(
+        self, workflow: str, input: Any = None, *, timeout: Duration | None = None, run_id: str | None = None,
+        idempotency_key: str | None = None, parent_run_id: str | None = None, tags: Sequence[str] | None = None,
+        priority: int = 0, delay: Duration | None = None, start_at: datetime | None = None, max_events: int | None = None,
+        execution_timeout: Duration | None = None, version: str | None = None,
+    ) -> Any: ...  # fmt: skip
+    def execute(self, workflow: Any, input: Any = None, **options: Any) -> Any:
+        """See ``AsyncWorkflows.execute``."""
+        return self._run(self._workflows.execute(workflow, input, **options))
+
     def get_run(self, id: str) -> Run[Any]:
         """See ``AsyncWorkflows.get_run``."""
         return self._run(self._workflows.get_run(id))

@@ -17,6 +17,7 @@ from stepwell.client.hooks import AsyncHooks
 from stepwell.client.recorded import derived, derived_id
 from stepwell.client.requests import LIST_MAX, event_type, new_id, run_filter, signal_request, trigger_request
 from stepwell.durations import Duration, parse_ms
+from stepwell.engine.api import Engine, TriggerRequest
 from stepwell.errors import (
     ChildFailed,
     NotFoundError,
@@ -52,6 +53,30 @@ class _Ending(msgspec.Struct):
 
 
 _ending: Final = msgspec.json.Decoder(_Ending).decode
+
+
+def _request(
+    engine: Engine, workflow: Any, input: Any = None, *, run_id: str | None = None, idempotency_key: str | None = None,
+    parent_run_id: str | None = None, tags: Sequence[str] | None = None, priority: int = 0, delay: Duration | None = None,
+    start_at: datetime | None = None, max_events: int | None = None, execution_timeout: Duration | None = None,
+    version: str | None = None,
+) -> TriggerRequest:  # fmt: skip
+    scope = current.get()
+    if isinstance(scope, StepScope) and idempotency_key is None and run_id is None:
+        # So that a step that is tried again does not start two runs.
+        if scope.step_name == "workflow.trigger" and parent_run_id == scope.run_id:
+            run_id = child_id(derived(scope))
+        else:
+            idempotency_key = derived(scope)
+    return trigger_request(
+        workflow, input, engine.settings, run_id=run_id, idempotency_key=idempotency_key, parent_run_id=parent_run_id,
+        tags=tags, priority=priority, delay=delay, start_at=start_at, max_events=max_events,
+        execution_timeout=execution_timeout, version=version,
+    )  # fmt: skip
+
+
+def _late(run_id: str, timeout_s: float | None) -> TimeoutError:
+    return TimeoutError(f"run {run_id!r} is not over after {timeout_s:g} s")
 
 
 class AsyncWorkflows(AsyncHooks):
@@ -92,26 +117,48 @@ class AsyncWorkflows(AsyncHooks):
         """
         return await self._recorded("trigger", self._trigger, workflow, input, **options)
 
-    async def _trigger(
-        self, workflow: Any, input: Any = None, *, run_id: str | None = None, idempotency_key: str | None = None,
-        parent_run_id: str | None = None, tags: Sequence[str] | None = None, priority: int = 0, delay: Duration | None = None,
-        start_at: datetime | None = None, max_events: int | None = None, execution_timeout: Duration | None = None,
-        version: str | None = None,
-    ) -> Run[Any]:  # fmt: skip
+    async def _trigger(self, workflow: Any, input: Any = None, **options: Any) -> Run[Any]:
         engine = await self._client.engine()
-        scope = current.get()
-        if isinstance(scope, StepScope) and idempotency_key is None and run_id is None:
-            # So that a step that is tried again does not start two runs.
-            if scope.step_name == "workflow.trigger" and parent_run_id == scope.run_id:
-                run_id = child_id(derived(scope))
-            else:
-                idempotency_key = derived(scope)
-        request = trigger_request(
-            workflow, input, engine.settings, run_id=run_id, idempotency_key=idempotency_key, parent_run_id=parent_run_id,
-            tags=tags, priority=priority, delay=delay, start_at=start_at, max_events=max_events,
-            execution_timeout=execution_timeout, version=version,
-        )  # fmt: skip
-        return await engine.trigger(request)
+        return await engine.trigger(_request(engine, workflow, input, **options))
+
+    @overload
+    async def execute(
+        self, workflow: Workflow[I, R], input: I = ..., *, timeout: Duration | None = None, run_id: str | None = None,
+        idempotency_key: str | None = None, parent_run_id: str | None = None, tags: Sequence[str] | None = None,
+        priority: int = 0, delay: Duration | None = None, start_at: datetime | None = None, max_events: int | None = None,
+        execution_timeout: Duration | None = None, version: str | None = None,
+    ) -> R: ...  # fmt: skip
+    @overload
+    async def execute(
+        self, workflow: str, input: Any = None, *, timeout: Duration | None = None, run_id: str | None = None,
+        idempotency_key: str | None = None, parent_run_id: str | None = None, tags: Sequence[str] | None = None,
+        priority: int = 0, delay: Duration | None = None, start_at: datetime | None = None, max_events: int | None = None,
+        execution_timeout: Duration | None = None, version: str | None = None,
+    ) -> Any: ...  # fmt: skip
+    async def execute(self, workflow: Any, input: Any = None, *, timeout: Duration | None = None, **options: Any) -> Any:
+        """Make a run, and return its output once it is over: ``trigger`` and ``result`` in one request.
+
+        Args:
+            workflow: Its name, or the ``Workflow``.
+            input: Any JSON value; the workflow function gets it as is.
+            timeout: How long to wait (for ever). A bare number is seconds. The run goes on.
+            options: Those of ``trigger``. Pass a ``run_id`` to find the run again if the wait is cut short.
+
+        Raises:
+            What ``trigger`` and ``result`` raise.
+
+        Durability: as ``trigger``, from the moment at which the run is stored. Twice with the same ``run_id`` or
+        ``idempotency_key`` and input is one run, and both have its output.
+        """
+        if branch_here() is not None:
+            return await self.result(await self.trigger(workflow, input, **options), timeout)
+        timeout_s = None if timeout is None else parse_ms(timeout, bare="s", field="timeout") / 1000
+        engine = await self._client.engine()
+        request = _request(engine, workflow, input, **options)
+        try:
+            return output_of(await engine.execute(request, timeout_s))
+        except TimeoutError:
+            raise _late(request.run_id, timeout_s) from None
 
     async def get_run(self, id: str) -> Run[Any]:
         """Return a run, with input and output.
@@ -190,7 +237,7 @@ class AsyncWorkflows(AsyncHooks):
         try:
             answer = await wait_for_run(here, run_id, None if timeout_s is None else int(timeout_s * 1000))
         except TimedOut:
-            raise TimeoutError(f"run {run_id!r} is not over after {timeout_s:g} s") from None
+            raise _late(run_id, timeout_s) from None
         ending = _ending(answer.payload)
         if ending.status == "missing":
             raise NotFoundError(f"there is no run {run_id!r}")
@@ -201,7 +248,7 @@ class AsyncWorkflows(AsyncHooks):
         try:
             return await engine.wait(run_id, timeout_s)
         except TimeoutError:
-            raise TimeoutError(f"run {run_id!r} is not over after {timeout_s:g} s") from None
+            raise _late(run_id, timeout_s) from None
 
     async def result(self, run_id: "str | Run[R]", timeout: Duration | None = None) -> Any:
         """Return the output of a run once it is over. A bare ``timeout`` is seconds.

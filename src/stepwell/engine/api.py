@@ -183,6 +183,14 @@ class Engine(Protocol):
         """
         ...
 
+    async def execute(self, request: TriggerRequest, timeout_s: float | None) -> Run[Any]:
+        """Make a run, or find the one that has this id or key, and return it when it is over.
+
+        Raises:
+            TimeoutError: It is not, after ``timeout_s``. The run goes on. And what ``trigger`` raises.
+        """
+        ...
+
     async def trigger_many(self, requests: Sequence[TriggerRequest]) -> list[Run[Any] | StepwellError]:
         """Make runs in one commit. Each request has an answer of its own: the run, or what ``trigger`` would have raised."""
         ...

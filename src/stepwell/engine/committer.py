@@ -29,6 +29,7 @@ from stepwell.store.base import (
     OutcomeUnknown,
     Result,
     Store,
+    StoredRun,
     Triggered,
 )
 
@@ -44,8 +45,16 @@ class Owner(Protocol):
 
     def lease_ms(self) -> int | None: ...
 
+    def is_awaited(self, run_id: str) -> bool:
+        """Whether somebody waits for the end of a run."""
+        ...
+
     def recorded(self, held: Held, progress: Progress, outcome: Recorded | Refused) -> None:
         """A run's progress was settled."""
+        ...
+
+    def over(self, stored: StoredRun) -> None:
+        """A run whose end is awaited is over."""
         ...
 
     def moved_others(self, committed: Committed) -> None:
@@ -85,6 +94,9 @@ class _Item:
 
 _MANY: Final = 250
 """So many that wait for a commit are worth one without others."""
+
+_SHOWN_MAX: Final = 100
+"""Of so many runs that end in a batch the store is asked at once how they ended; those who wait for the rest ask for themselves."""
 
 _Entry = _Item | tuple[Held, Progress]
 
@@ -327,6 +339,7 @@ class Committer:
         batch = Batch(
             node_id=self._owner.node_id, number=self.number, batch_id=secrets.token_hex(8), lease_ms=self._owner.lease_ms(),
             operations=[entry.operation if isinstance(entry, _Item) else entry[1] for entry in entries],
+            awaited=self._awaited(entries),
         )  # fmt: skip
         try:
             committed = await self._store.commit(batch)
@@ -343,8 +356,14 @@ class Committer:
             await self._halve(entries, error)
             return
         self.number += 1
+        for stored in committed.shown:
+            self._owner.over(stored)
         self._hand_out(entries, committed.results)
         self._owner.moved_others(committed)
+
+    def _awaited(self, entries: list[_Entry]) -> list[str]:
+        ending = [entry[0].run_id for entry in entries if not isinstance(entry, _Item) and entry[1].final is not None]
+        return [run_id for run_id in ending if self._owner.is_awaited(run_id)][:_SHOWN_MAX]
 
     def _hand_out(self, entries: list[_Entry], results: list[Result]) -> None:
         renewals, self._renewals = self._renewals, []

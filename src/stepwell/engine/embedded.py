@@ -53,6 +53,12 @@ class EmbeddedEngine(Exporting):
             raise run
         return run
 
+    async def execute(self, request: TriggerRequest, timeout_s: float | None) -> Run[Any]:
+        """See ``Engine.execute``."""
+        async with asyncio.timeout(timeout_s):
+            run = await self.trigger(request)
+            return run if run.is_over else await self.wait(run.run_id, None)
+
     async def trigger_many(self, requests: Sequence[TriggerRequest]) -> list[Run[Any] | StepwellError]:
         """See ``Engine.trigger_many``."""
         self.here()

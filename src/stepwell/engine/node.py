@@ -28,7 +28,7 @@ from stepwell.errors import ForkedClientError, StepwellError, UnavailableError
 from stepwell.failpoints import counters
 from stepwell.progress import Held, Message, Progress, Recorded, Refused
 from stepwell.settings import Settings
-from stepwell.store.base import Bury, Committed, NotApplied, Operation, Store, Triggered
+from stepwell.store.base import Bury, Committed, NotApplied, Operation, Store, StoredRun, Triggered
 
 _log: Final = logging.getLogger("stepwell.engine")
 _AGAIN_S: Final = 0.02
@@ -224,6 +224,14 @@ class Node:
     def fence(self) -> object:
         """Return what changes when this node comes back under a new identity."""
         return self.node_id
+
+    def is_awaited(self, run_id: str) -> bool:
+        """See ``Owner.is_awaited``."""
+        return self.watchers.is_awaited(run_id)
+
+    def over(self, stored: StoredRun) -> None:
+        """See ``Owner.over``."""
+        self.watchers.over(stored.row.run_id, stored)
 
     def recorded(self, held: Held, progress: Progress, outcome: Recorded | Refused) -> None:
         """See ``Owner.recorded``."""

@@ -70,13 +70,14 @@ class Reading(Node):
             while True:
                 over = self.watchers.for_end(run_id)
                 try:
-                    if self.holder(run_id) is not None:
-                        # This node itself will write the end of it.
-                        await over
-                    run = await self.get_run(run_id)
+                    # Of a run that is held here this node itself will write the end.
+                    stored = await over if self.holder(run_id) is not None else None
+                    run = await (self.get_run(run_id) if stored is None else self.shown(stored))
                     if run.is_over:
                         return run
-                    await over
+                    stored = await over
+                    if stored is not None:
+                        return await self.shown(stored)
                 finally:
                     self.watchers.forget(run_id, over)
 

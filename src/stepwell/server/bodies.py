@@ -165,6 +165,13 @@ class RunQuery(_Query):
     """Answer when the run is over, or after this long as it is then."""
 
 
+class TriggerQuery(_Query):
+    """How to trigger a run."""
+
+    wait: SpanText | None = None
+    """Answer when the run is over, or after this long as it is then. The key needs the scope `read` as well."""
+
+
 class ListQuery(_Query):
     """Which runs to list, newest first."""
 

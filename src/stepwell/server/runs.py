@@ -4,7 +4,7 @@ import asyncio
 import re
 from typing import Any, Final
 
-from msgspec import UNSET
+from msgspec import UNSET, structs
 
 from stepwell.checks import check_name
 from stepwell.client.requests import new_id, run_filter, signal_request, trigger_request, update_request
@@ -25,6 +25,7 @@ from stepwell.server.bodies import (
     RunQuery,
     StepResultBody,
     TriggerBody,
+    TriggerQuery,
     Why,
 )
 from stepwell.server.paging import page
@@ -37,14 +38,23 @@ _STEERING: Final = {"paused": "pauseRun", "running": "resumeRun", "pending": "re
 
 
 async def trigger(request: Request) -> Answer:
-    """Make a run: 201, or 200 with the run that has this id or key already."""
-    request.query(NoQuery)
+    """Make a run: 201, or 200 with the run that has this id or key already; at once, or when it is over."""
+    wait_ms = _wait_ms(request, request.query(TriggerQuery).wait)
     body = await request.body(TriggerBody)
     wanted = await _wanted(request, body)
-    await request.world.admission.admit(request.identity, 1)
-    run = await request.world.engine.trigger(wanted)
-    await asyncio.sleep(0)  # what was assigned by that is sent to its worker first
-    return answer(run, *_made(request, run))
+    world, identity = request.world, request.identity
+    if wait_ms is None:
+        await world.admission.admit(identity, 1)
+        run = await world.engine.trigger(wanted)
+        await asyncio.sleep(0)  # what was assigned by that is sent to its worker first
+        return answer(run, *_made(request, run))
+    if not identity.may("read"):
+        raise PermissionDeniedError("this key lacks the scope 'read', which it needs to wait for what becomes of a run")
+    with world.waiting(identity):
+        await world.admission.admit(identity, 1)
+        run = await world.engine.trigger(wanted)
+        then = run if run.is_over else await _until_over(request, run.run_id, wait_ms)
+        return answer(structs.replace(then, created=run.created), *_made(request, run))
 
 
 def _made(request: Request, run: Run[Any]) -> tuple[int, dict[str, str]]:
@@ -103,17 +113,24 @@ async def get(request: Request) -> Answer:
     query = request.query(RunQuery)
     run_id = request.parts["runId"]
     world, identity = request.world, request.identity
-    if query.wait is None:
+    wait_ms = _wait_ms(request, query.wait)
+    if wait_ms is None:
         run = await world.engine.get_run(run_id)
         world.must_show(identity, run)
         return answer(run)
-    wait_ms = parse_ms(_span(query.wait), bare="specification", field="wait")
-    longest = world.limits.wait_ms_max
-    if wait_ms > longest:
-        raise ValidationError(f"wait must be at most {longest:,} ms (wait_ms_max): ask again when it is over", field="wait")
     await world.must_see(identity, run_id)
     with world.waiting(identity):
         return answer(await _until_over(request, run_id, wait_ms))
+
+
+def _wait_ms(request: Request, text: str | None) -> int | None:
+    if text is None:
+        return None
+    wait_ms = parse_ms(_span(text), bare="specification", field="wait")
+    longest = request.world.limits.wait_ms_max
+    if wait_ms > longest:
+        raise ValidationError(f"wait must be at most {longest:,} ms (wait_ms_max): ask again when it is over", field="wait")
+    return wait_ms
 
 
 async def _until_over(request: Request, run_id: str, wait_ms: int) -> Run[Any]:

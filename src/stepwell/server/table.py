@@ -63,7 +63,8 @@ _RECORDS: Final = f"{_COLLECTIONS}/{{name}}/records"
 ROUTES: Final[tuple[Route, ...]] = (
     Route(
         "POST", f"{_BASE}/runs", "triggerRun", "trigger", runs.trigger,
-        summary="Trigger a workflow", body=bodies.TriggerBody, answers={201: Run, 200: Run},
+        summary="Trigger a workflow, and wait for its end if asked to", query=bodies.TriggerQuery, body=bodies.TriggerBody,
+        answers={201: Run, 200: Run},
         problems={404: "there is no such parent", 409: "the id or key is taken by other input, or both name different runs"},
     ),
     Route(

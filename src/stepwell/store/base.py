@@ -405,17 +405,31 @@ Operation: TypeAlias = (
 Result: TypeAlias = Triggered | Stored | Hooked | Cancelled | Claimed | Freed | Swept | int | list[str] | Outcome | RecordResult
 
 
+class StoredRun(NamedTuple):
+    """A run as readers see it: its row, and of its events the first and the last where they were asked for."""
+
+    row: RunRow
+    created: str | None
+    """The payload of ``run_created``."""
+    final: StoredEvent | None
+    """The final event of a run that is over."""
+    state: str | None = None
+    """The payload of its last ``state_set``."""
+
+
 class Committed(NamedTuple):
     """What became of a batch: the outcome of each operation, and what it did to runs that none of them names.
 
     ``mailed`` are runs that were sent a message, ``ended`` runs that were ended along with others, ``collections`` those whose
-    records were written.
+    records were written. ``shown`` are runs of the batch's ``awaited`` as they ended: a store that has them at hand spares who
+    waits for them a question.
     """
 
     results: list[Result]
     mailed: Sequence[str] = ()
     ended: Sequence[str] = ()
     collections: Sequence[str] = ()
+    shown: Sequence[StoredRun] = ()
 
 
 class Batch(msgspec.Struct, kw_only=True):
@@ -430,6 +444,8 @@ class Batch(msgspec.Struct, kw_only=True):
     batch_id: str
     lease_ms: int | None
     operations: list[Operation]
+    awaited: Sequence[str] = ()
+    """Runs that may end by this, and whose end somebody waits for."""
 
 
 class BatchState(NamedTuple):
@@ -470,18 +486,6 @@ class History(NamedTuple):
     row: RunRow
     events: list[StoredEvent]
     messages: list[Message]
-
-
-class StoredRun(NamedTuple):
-    """A run as readers see it: its row, and of its events the first and the last where they were asked for."""
-
-    row: RunRow
-    created: str | None
-    """The payload of ``run_created``."""
-    final: StoredEvent | None
-    """The final event of a run that is over."""
-    state: str | None = None
-    """The payload of its last ``state_set``."""
 
 
 class RunQuery(msgspec.Struct, kw_only=True):

@@ -7,7 +7,7 @@ processes are noticed, the log is moved into the database.
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
@@ -17,13 +17,14 @@ from stepwell.clock import Clock, boot_id
 from stepwell.errors import FencedError, StepwellError
 from stepwell.failpoints import counters, failpoint
 from stepwell.settings import Settings
-from stepwell.store.base import Batch, Committed, NotApplied, OutcomeUnknown
+from stepwell.store.base import OVER_FROM, Batch, Committed, NotApplied, OutcomeUnknown, StoredRun
 from stepwell.store.batch import BatchExecution
 from stepwell.store.drafts import Draft, Page
 from stepwell.store.locks import LockFile, NodeLocks
 from stepwell.store.migrate import migrate
 from stepwell.store.sqlite_connection import Connection, close_like_death, connect_writer, create_file, refuse_foreign
 from stepwell.store.sqlite_errors import not_committed, not_readable
+from stepwell.store.sqlite_reads import find_run
 from stepwell.store.sqlite_rows import carry_out
 from stepwell.store.statements import statement
 
@@ -181,7 +182,15 @@ class SqliteWriter:
             if self.nodes is not None:
                 for node_id in execution.forgotten:
                     self.nodes.drop(node_id)
-        return committed
+        return committed._replace(shown=self._show(batch.awaited)) if batch.awaited else committed
+
+    def _show(self, awaited: Sequence[str]) -> list[StoredRun]:
+        """Return those of these runs that are over."""
+        try:
+            found = [find_run(self.connection, run_id) for run_id in awaited]
+        except (apsw.Error, StepwellError):
+            return []  # the commit is done all the same, and whoever waits asks again
+        return [stored for stored in found if stored is not None and stored.row.status >= OVER_FROM]
 
     def _unchanged(self, connection: Connection) -> dict[str, Draft]:
         # SQLite says whether another connection has committed since. Without that nobody can have touched our runs.
