@@ -96,7 +96,7 @@ _MANY: Final = 250
 """So many that wait for a commit are worth one without others."""
 
 _SHOWN_MAX: Final = 100
-"""Of so many runs that end in a batch the store is asked at once how they ended; those who wait for the rest ask for themselves."""
+"""Of so many runs that end in a batch the store tells at once how they ended; who waits for others asks for himself."""
 
 _Entry = _Item | tuple[Held, Progress]
 
