@@ -4,7 +4,6 @@ The same statements with the same parameters, ready before the clock starts, ove
 tables. No engine; nothing is gathered, decided, encoded or decoded.
 """
 
-import re
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -15,7 +14,8 @@ from stepwell.store.postgres_address import parse_address
 from stepwell.store.postgres_connect import connect
 from stepwell.store.postgres_wire import Wire
 
-_IDENTITY = re.compile(r"WHERE node_id = '([^']+)' AND alive = 1 AND batch = (\d+)")
+_IDENTITY = "WHERE node_id = $3 AND alive = 1 AND batch = $4"
+"""What the statements have that give the identity of a batch, be it alone or together with what it writes."""
 
 
 class Call(NamedTuple):
@@ -60,10 +60,9 @@ async def again(url: str, calls: Sequence[Call]) -> float:
     """Send all of it to an empty database; return the seconds that it took."""
     async with AsyncClient(url, settings=settings()) as client:
         await client.engine()  # makes the tables
-    identity = _IDENTITY.search(calls[0].text)
-    assert identity is not None
+    node_id, number = next(call.parameters[2:4] for call in calls if _IDENTITY in call.text)
     wire = await connect(parse_address(url), 10)
-    await wire.execute("INSERT INTO nodes VALUES ($1, 1, $2, '', NULL, '', '')", identity[1], int(identity[2]))
+    await wire.execute("INSERT INTO nodes VALUES ($1, 1, $2, '', NULL, '', '')", node_id, number)
     methods = [getattr(wire, call.method) for call in calls]
     begun = time.perf_counter()
     for method, call in zip(methods, calls, strict=True):

@@ -1,5 +1,6 @@
 """Words for tests of stores: a clock to set, a node that commits, and short ways to write operations."""
 
+import asyncio
 import itertools
 from typing import Any
 
@@ -176,3 +177,10 @@ _names = itertools.count(1)
 async def another(node: Node) -> Node:
     """Enrol one more node in the same store."""
     return await Node(node.store, f"another-{next(_names)}", node.clock).enrol()
+
+
+async def waits_for(holder: Any, spy: Any) -> None:
+    """Return when somebody waits for what a connection to PostgreSQL has locked. ``spy`` is one that is in no transaction."""
+    pid = holder.get_server_pid()
+    while not await spy.fetchval("SELECT count(*) FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid))", pid):
+        await asyncio.sleep(0.002)

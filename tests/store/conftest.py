@@ -2,7 +2,9 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import asyncpg
 import pytest
 
 from stepwell.settings import Settings
@@ -52,3 +54,19 @@ async def store(unopened: Store) -> AsyncIterator[Store]:
 @pytest.fixture
 async def node(store: Store, clock: SetClock) -> Node:
     return await Node(store, "node", clock).enrol()
+
+
+@pytest.fixture
+async def other(postgres_url: str) -> AsyncIterator[Any]:
+    """A connection of somebody else."""
+    connection = await asyncpg.connect(postgres_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def spy(postgres_url: str) -> AsyncIterator[Any]:
+    """A connection of somebody who looks on."""
+    connection = await asyncpg.connect(postgres_url)
+    yield connection
+    await connection.close()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from stepwell.progress import NewEvent, Recorded, Refused
 from stepwell.settings import Settings
 from stepwell.store.base import CANCELLED, Operation, Pause, Stored
 from stepwell.store.postgres import PostgresStore
-from tests.store.acting import LEASE_MS, Node, SetClock
+from tests.store.acting import LEASE_MS, Node, SetClock, waits_for
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ async def test_what_is_remembered_is_not_locked_and_not_read_again(nodes: list[N
     monkeypatch.setattr(node.store, "_writer", Listening())
     results = await node.commit(node.progress("b", node.event("x")), node.progress("a", node.event("y")))
     assert results == [Recorded(3, 0, True, ""), Recorded(3, 0, True, "")]
-    assert turns == ["BEGIN", "COMMIT"]
+    assert turns == ["BEGIN", "WITH", "COMMIT"]
 
 
 _OTHERS: dict[str, Callable[[Node], Operation]] = {
@@ -125,6 +126,55 @@ async def test_a_node_that_was_buried_is_fenced_by_a_batch_from_memory_and_nothi
     with pytest.raises(FencedError):
         await node.commit(node.progress("a", node.event()))
     assert await other.types("a") == ["run_created", "run_started"]
+
+
+async def test_a_node_that_is_buried_while_a_batch_from_memory_is_on_its_way_is_fenced(nodes: list[Node], other: Any, spy: Any):
+    node = nodes[0]
+    await node.start("a")
+    transaction = other.transaction()
+    await transaction.start()
+    await other.execute("UPDATE nodes SET alive = 0 WHERE node_id = 'node-0'")
+    commit = asyncio.create_task(node.commit(node.progress("a", node.event())))
+    await waits_for(other, spy)
+    await transaction.commit()
+    with pytest.raises(FencedError):
+        await commit
+    assert await nodes[1].types("a") == ["run_created", "run_started"]
+
+
+async def test_a_row_that_somebody_writes_as_it_was_holds_a_batch_from_memory_up_and_no_more(
+    nodes: list[Node], other: Any, spy: Any
+):
+    node = nodes[0]
+    await node.start("a")
+    transaction = other.transaction()
+    await transaction.start()
+    await other.execute("UPDATE runs SET tags = tags WHERE run_id = 'a'")
+    before = counters["store.repeated"]
+    commit = asyncio.create_task(node.commit(node.progress("a", node.event())))
+    await waits_for(other, spy)
+    await transaction.commit()
+    assert await commit == [Recorded(3, 0, True, "")]
+    assert counters["store.repeated"] == before
+
+
+async def test_values_are_bound_so_that_neither_activity_nor_log_of_the_server_shows_a_payload(
+    nodes: list[Node], other: Any, spy: Any
+):
+    node = nodes[0]
+    await node.start("a")
+    transaction = other.transaction()
+    await transaction.start()
+    await other.execute("SELECT 1 FROM runs WHERE run_id = 'a' FOR UPDATE")
+    secret = NewEvent("step_completed", "secret", "secret", '"secret"', node.clock.now_ms())
+    commit = asyncio.create_task(node.commit(node.progress("a", secret)))
+    await waits_for(other, spy)
+    texts = [text for (text,) in await spy.fetch("SELECT query FROM pg_stat_activity WHERE wait_event_type = 'Lock'")]
+    await transaction.commit()
+    assert await commit == [Recorded(3, 0, True, "")]
+    (text,) = [text for text in texts if "INSERT INTO events" in text]
+    assert "secret" not in text
+    assert node.node_id not in text
 
 
 @pytest.mark.parametrize("text", ["it's", 'a "quote"', "back\\slash", "$$ $1 $q$ $2", "{is_ours} %s ?", "😀\n\t", "';--"])

@@ -19,7 +19,7 @@ from stepwell.store.base import Batch, BatchState, Claimed, NotApplied, OutcomeU
 from stepwell.store.postgres import PostgresStore
 from stepwell.store.postgres_capabilities import SWITCHES
 from tests.proxy import Proxy
-from tests.store.acting import LEASE_MS, Node, SetClock
+from tests.store.acting import LEASE_MS, Node, SetClock, waits_for
 
 
 async def opened(url: str, clock: Clock | None = None, **settings: int) -> PostgresStore:
@@ -44,30 +44,12 @@ async def nodes(stores: list[PostgresStore], clock: SetClock) -> list[Node]:
     return [await Node(store, f"node-{place}", clock).enrol() for place, store in enumerate(stores)]
 
 
-@pytest.fixture
-async def other(postgres_url: str) -> AsyncIterator[Any]:
-    """A connection of somebody else."""
-    connection = await asyncpg.connect(postgres_url)
-    yield connection
-    await connection.close()
-
-
-async def waits_for_a_lock(other: Any) -> None:
-    """Return when somebody waits for what another transaction has locked."""
-    while not await other.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted AND database IS NOT NULL OR NOT granted"):
-        await asyncio.sleep(0.002)
-
-
-async def test_a_run_that_was_taken_away_while_a_commit_waited_for_its_row_is_refused(
-    nodes: list[Node], other: Any, postgres_url: str
-):
+async def test_a_run_that_was_taken_away_while_a_commit_waited_for_its_row_is_refused(nodes: list[Node], other: Any, spy: Any):
     await nodes[0].start("r")
-    spy = await asyncpg.connect(postgres_url)
     async with other.transaction():
         await other.execute("UPDATE runs SET owner = NULL, turn = turn + 1, wake_at = 1 WHERE run_id = 'r'")
         commit = asyncio.create_task(nodes[0].commit(nodes[0].progress("r", nodes[0].event()), nodes[0].put("r")))
-        await waits_for_a_lock(spy)
-    await spy.close()
+        await waits_for(other, spy)
     refused, stored = await commit
     # The guard has seen the row as it is now, and so has the message.
     assert refused == Refused("guard", 2)
@@ -101,29 +83,25 @@ async def test_a_node_whose_row_is_locked_is_committing_and_not_dead(nodes: list
 
 
 async def test_a_node_that_has_renewed_its_lease_while_somebody_waited_to_bury_it_is_not_dead(
-    nodes: list[Node], other: Any, clock: SetClock, postgres_url: str
+    nodes: list[Node], other: Any, clock: SetClock, spy: Any
 ):
-    spy = await asyncpg.connect(postgres_url)
     await nodes[1].commit()
     clock.advance(LEASE_MS + 1)
     async with other.transaction():
         await other.execute(f"UPDATE nodes SET lease_until = {clock.now_ms() + LEASE_MS} WHERE node_id = 'node-1'")
         bury = asyncio.create_task(nodes[0].do(nodes[0].bury()))
         if not nodes[0].store.has.skip_locked:
-            await waits_for_a_lock(spy)
+            await waits_for(other, spy)
         else:
             await bury
-    await spy.close()
     assert await bury == 0
 
 
-async def test_a_node_that_was_buried_while_its_commit_waited_is_fenced(nodes: list[Node], other: Any, postgres_url: str):
-    spy = await asyncpg.connect(postgres_url)
+async def test_a_node_that_was_buried_while_its_commit_waited_is_fenced(nodes: list[Node], other: Any, spy: Any):
     async with other.transaction():
         await other.execute("UPDATE nodes SET alive = 0 WHERE node_id = 'node-0'")
         commit = asyncio.create_task(nodes[0].commit(nodes[0].new("r")))
-        await waits_for_a_lock(spy)
-    await spy.close()
+        await waits_for(other, spy)
     with pytest.raises(FencedError):
         await commit
 
@@ -310,15 +288,11 @@ async def test_a_connection_that_is_cut_before_the_commit_means_that_nothing_was
         await store.close()
 
 
-async def test_a_batch_that_is_not_applied_yet_is_waited_for_when_its_outcome_is_asked(
-    nodes: list[Node], other: Any, postgres_url: str
-):
-    spy = await asyncpg.connect(postgres_url)
+async def test_a_batch_that_is_not_applied_yet_is_waited_for_when_its_outcome_is_asked(nodes: list[Node], other: Any, spy: Any):
     async with other.transaction():
         await other.execute("UPDATE nodes SET batch = 1, batch_id = 'lost' WHERE node_id = 'node-0'")
         asking = asyncio.create_task(nodes[0].store.batch_state("node-0"))
-        await waits_for_a_lock(spy)
-    await spy.close()
+        await waits_for(other, spy)
     assert await asking == BatchState(True, 1, "lost")
 
 

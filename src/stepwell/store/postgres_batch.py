@@ -1,10 +1,11 @@
 """The transaction of a batch: what its execution asks for, carried out on a connection to PostgreSQL.
 
-Requests that come together are sent as one statement. So a batch costs a handful of turns, whatever its size: its identity, its
-locks, what else it must know, what it writes, the commit. Where nothing is asked before something is written, the first four are
-one.
+Requests that come together are sent as one statement. So a batch costs a handful of turns, whatever its size: its beginning, its
+identity, its locks, what else it must know, what it writes, the commit. Where nothing is asked before something is written, the
+identity and what is written are one.
 """
 
+import asyncio
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, Final, TypeVar
@@ -17,7 +18,7 @@ from stepwell.store.base import Batch, DataRefused
 from stepwell.store.drafts import Draft
 from stepwell.store.plans import Ask, Change, Get, Lock, Parameter, Plan, Request, Write, to_json
 from stepwell.store.postgres_capabilities import LOCKING, Capabilities
-from stepwell.store.postgres_rows import Speech, changed, inlined
+from stepwell.store.postgres_rows import Speech, changed
 from stepwell.store.postgres_wire import Wire
 
 T = TypeVar("T")
@@ -56,7 +57,7 @@ class Transaction:
         self._batch = batch
         self._limit_ms = max(_SHORTEST_LIMIT_MS, lease_ms * 3 // 4)
         self._must_sync = must_sync
-        self._has_begun = False
+        self._has_identity = False
         self._written = _Written(speech.has)
 
     async def carry_out(self, plan: Plan[T]) -> T:
@@ -66,41 +67,49 @@ class Transaction:
             FencedError: The node is not alive, or not at this batch.
             DataRefused: It writes more than the database takes in one transaction.
         """
+        beginning = asyncio.ensure_future(self._wire.execute(self._beginning()))
         try:
-            requests = next(plan)
+            try:
+                await asyncio.sleep(0)  # it is on its way, and meanwhile what comes first is worked out
+                requests = next(plan)
+            finally:
+                await beginning
+            failpoint("commit.before_write")
             while True:
                 requests = plan.send(await self._answers(requests))
         except StopIteration as end:
-            await self._begin()
+            await self._identify()
             result: T = end.value
             return result
 
     def _beginning(self) -> str:
-        """Begin with the identity: only a live node whose last batch is the one before may commit. Its lease is renewed."""
-        batch = self._batch
         sync = "SET LOCAL synchronous_commit = on; " if self._must_sync else ""
         # A node that is frozen here must not hold the rows of others for longer than its lease.
         limits = (
             f"SET LOCAL statement_timeout = {self._limit_ms}; SET LOCAL lock_timeout = {self._limit_ms * 2 // 3}; "
             f"SET LOCAL idle_in_transaction_session_timeout = {self._limit_ms}; "
         )
-        identity = self._speech.inline("begin_batch", batch.batch_id, batch.lease_ms, batch.node_id, batch.number)
-        return f"BEGIN ISOLATION LEVEL READ COMMITTED; {sync}{limits}{PLANNING}{identity}"
+        return f"BEGIN ISOLATION LEVEL READ COMMITTED; {sync}{limits}{PLANNING}"
 
-    async def _begin(self) -> None:
-        if self._has_begun:
+    def _identity(self) -> tuple[Parameter, ...]:
+        """Return the parameters of ``begin_batch``."""
+        batch = self._batch
+        return batch.batch_id, batch.lease_ms, batch.node_id, batch.number
+
+    async def _identify(self) -> None:
+        """Give the identity: only a live node whose last batch is the one before may commit. Its lease is renewed."""
+        if self._has_identity:
             return
-        self._has_begun = True
-        if changed(await self._wire.execute(self._beginning())) != 1:
+        self._has_identity = True
+        if changed(await self._wire.execute(self._speech.text("begin_batch"), *self._identity())) != 1:
             counters["store.fenced"] += 1
             raise FencedError(f"node {self._batch.node_id} is not alive, or not at batch {self._batch.number}")
-        failpoint("commit.before_write")
 
     async def _answers(self, requests: Sequence[Request]) -> list[Any]:
         writes = [each for each in requests if isinstance(each, Write)]
-        if not self._has_begun and len(writes) == len(requests) and writes[0].table.is_counted:
-            return await self._begin_by_writing(writes)
-        await self._begin()
+        if not self._has_identity and len(writes) == len(requests) and writes[0].table.is_counted:
+            return await self._identify_and_write(writes)
+        await self._identify()
         answers: list[Any] = []
         for kind, group in groupby(requests, type):
             together = list(group)
@@ -113,14 +122,11 @@ class Transaction:
                     answers.append(await self._one(request))
         return answers
 
-    async def _begin_by_writing(self, writes: list[Write]) -> list[Any]:
-        """Begin, and write all of this, in one turn. Without the identity nothing counts as written."""
-        failpoint("commit.before_write")
-        self._has_begun = True
+    async def _identify_and_write(self, writes: list[Write]) -> list[Any]:
+        """Give the identity, and write all of this, in one turn. Without the identity nothing counts as written."""
+        self._has_identity = True
         names, parameters = self._together(writes)
-        is_ours = self._speech.inline("is_batch", self._batch.node_id, self._batch.batch_id)
-        text = self._speech.counted(names, f"EXISTS ({is_ours})")
-        return _counted(writes, await self._wire.execute(f"{self._beginning()}; {inlined(text, parameters)}"))
+        return _counted(writes, await self._wire.execute(self._speech.identified(names), *self._identity(), *parameters))
 
     async def _ask(self, questions: list[Ask]) -> list[Any]:
         for question in questions:

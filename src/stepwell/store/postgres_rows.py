@@ -4,8 +4,7 @@ Each answer is one JSON list, and rows to be written go in as one JSON list: one
 """
 
 import re
-import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib.resources import files
 from typing import Final, TypeVar
 
@@ -58,10 +57,6 @@ class Speech:
             return self._texts[name]
         return self._raw[name].replace("{now}", self.now())
 
-    def inline(self, name: str, *parameters: Parameter) -> str:
-        """Return a statement with its parameters in it, to be sent together with others."""
-        return inlined(self.text(name), parameters)
-
     def questions(self, names: tuple[str, ...]) -> str:
         """Return one statement that asks several questions."""
         return self._combine("?", names, lambda texts: f"SELECT {', '.join(f'({text})' for text in texts)}")
@@ -70,10 +65,19 @@ class Speech:
         """Return one statement that writes to several tables."""
         return self._combine("!", names, lambda texts: f"WITH {_parts(texts)} SELECT 1")
 
-    def counted(self, names: tuple[str, ...], condition: str = "true") -> str:
-        """Return one statement that writes to several tables, and tells of how many rows of the first, if the condition holds."""
-        text = self._combine("#", names, lambda texts: (f"WITH {_parts(texts[1:])} " if texts[1:] else "") + texts[0])
-        return f"{text} AND {condition}"
+    def counted(self, names: tuple[str, ...]) -> str:
+        """Return one statement that writes to several tables, and tells of how many rows of the first."""
+        return self._combine("#", names, lambda texts: (f"WITH {_parts(texts[1:])} " if texts[1:] else "") + texts[0])
+
+    def identified(self, names: tuple[str, ...]) -> str:
+        """Return such a statement which gives a batch's identity first, with its parameters. Nothing counts without."""
+
+        def together(texts: list[str]) -> str:
+            identity, first, *others = texts
+            parts = _parts([f"{identity} RETURNING 1", *others])
+            return f"WITH {parts} {first} AND EXISTS (TABLE part_0)"
+
+        return self._combine("@", ("begin_batch", *names), together)
 
     def _combine(self, kind: str, names: tuple[str, ...], how: Callable[[list[str]], str]) -> str:
         key = (kind, *names)
@@ -81,29 +85,12 @@ class Speech:
             texts: list[str] = []
             used = 0
             for name in names:
-                text = self.text(name)
+                text = self._raw[name]
                 count = max((int(number) for number in _PARAMETER.findall(text)), default=0)
                 texts.append(_shifted(text, used))
                 used += count
             self._combined[key] = how(texts)
-        return self._combined[key]
-
-
-def inlined(text: str, parameters: Sequence[Parameter]) -> str:
-    """Return a statement with its parameters in it."""
-    return _PARAMETER.sub(lambda match: _literal(parameters[int(match.group(1)) - 1]), text)
-
-
-def _literal(value: Parameter) -> str:
-    if not isinstance(value, str):
-        return "NULL" if value is None else str(int(value))
-    assert "\0" not in value
-    if "\\" not in value:
-        return "'" + value.replace("'", "''") + "'"
-    # What a backslash means between quotes is a setting. Between dollars nothing has a meaning but a tag that nobody foresees.
-    while (tag := f"$q{secrets.token_hex(8)}$") in value:
-        pass
-    return f"{tag}{value}{tag}"
+        return self._combined[key].replace("{now}", self.now())
 
 
 def _shifted(text: str, by: int) -> str:
