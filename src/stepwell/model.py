@@ -101,11 +101,18 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field
 
 
 class Hook(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field=TAG, tag="Hook"):
-    """A token with which the outside resumes a run. Who has the token may answer: it is not shown where a hook is printed."""
+    """A token with which the outside resumes a run. Who has the token may answer: it is not shown where a hook is printed.
+
+    By way of a server ``url`` and ``page_url`` are whole addresses; of an embedded engine they are paths on a server.
+    """
 
     token: str
     url: str
+    """For programs: GET shows what is asked, POST answers."""
+    page_url: str = ""
+    """For people: where they answer in a browser. The token is behind ``#``, which browsers keep to themselves."""
     run_id: str
+    workflow_name: str = ""
     name: str
     action: str
     payload: Any = None

@@ -60,7 +60,9 @@ async def test_a_hook_is_shown_answered_and_its_answer_reaches_the_run(client: A
         assert waiting is not None
         assert (waiting.name, waiting.until) == ("budget", hook.expires)
         assert (hook.name, hook.action, hook.payload, hook.state) == ("budget", "approve", {"amount": 5}, "open")
-        assert hook.url.endswith(f"/{hook.token}")
+        assert hook.url.endswith(f"/api/workflows/hooks/{hook.token}")
+        assert hook.page_url == hook.url.replace(f"/api/workflows/hooks/{hook.token}", f"/approve#{hook.token}")
+        assert hook.workflow_name == "hook-approval"
         done = await client.workflow.execute_hook(hook.token, {"ok": True})
         assert (done.state, done.answer) == ("executed", {"ok": True})
         assert await client.workflow.result("budget", 30) == {"ok": True}

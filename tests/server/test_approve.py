@@ -1,10 +1,12 @@
 """The page on which people answer a hook, in a real browser, as wide as a desk and as a phone."""
 
+import json
 import logging
 import os
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,7 @@ from playwright.async_api import Browser, Page, async_playwright, expect
 
 RUNS = "/api/workflows/runs"
 HOOKS = "/api/workflows/hooks"
+PATIENCE_MS = 60_000
 CHROMIUM = shutil.which("chromium")
 HOSTILE = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>"
 ARGS = [
@@ -48,12 +51,17 @@ async def page(browser: Browser, request: pytest.FixtureRequest) -> AsyncIterato
     await page.close()
 
 
-async def _hook(http: Http, payload: object = None, **options: object) -> str:
-    await http("POST", RUNS, {"workflowName": "pay", "runId": "r"}, status=201)
+async def _link(http: Http, payload: object = None, **options: object) -> str:
+    await http("POST", RUNS, {"workflowName": options.pop("workflow", "pay"), "runId": "r"})
     made = await http(
         "POST", HOOKS, {"runId": "r", "name": "budget", "action": "approve", "payload": payload, **options}, status=201
     )
-    return made["token"]
+    assert made["pageUrl"] == f"{http.url}/approve#{made['token']}"
+    return made["pageUrl"]
+
+
+async def _hook(http: Http, payload: object = None) -> str:
+    return (await _link(http, payload)).partition("#")[2]
 
 
 async def _seen(page: Page, name: str) -> None:
@@ -67,14 +75,15 @@ async def test_one_answer_is_taken_and_whoever_comes_second_is_told_what_stands(
     http: Http, page: Page, browser: Browser, caplog: pytest.LogCaptureFixture
 ):
     caplog.set_level(logging.DEBUG)
-    token = await _hook(http, {"amount": 5, "for": "paper"})
+    link = await _link(http, {"amount": 5, "for": "paper"})
+    token = link.partition("#")[2]
     late = await browser.new_page()
-    await late.goto(f"{http.url}/approve#{token}")
+    await late.goto(link)
     await late.get_by_role("button", name="Reject").click()
 
-    await page.goto(f"{http.url}/approve#{token}")
+    await page.goto(link)
     await expect(page.locator("#payload")).to_contain_text('"amount": 5')
-    await expect(page.locator("#run")).to_have_text("r")
+    await expect(page.locator("#workflowName")).to_have_text("pay")
     await _seen(page, "open")
     await page.get_by_label("Comment (optional)").fill("fine by me")
     await page.get_by_role("button", name="Approve").focus()
@@ -113,11 +122,61 @@ async def test_any_json_is_an_answer_and_what_is_none_is_not_sent(http: Http, pa
 
 
 async def test_what_a_payload_says_is_shown_as_text(http: Http, page: Page):
-    token = await _hook(http, {"note": HOSTILE, "long": "x" * 3_000})
-    await page.goto(f"{http.url}/approve#{token}")
+    await page.goto(await _link(http, {"note": HOSTILE, "long": "x" * 3_000}, workflow=HOSTILE, name=HOSTILE, action=HOSTILE))
     await expect(page.locator("#payload")).to_contain_text("<img src=x onerror=")
+    for name in ("workflowName", "name", "action"):
+        await expect(page.locator(f"#{name}")).to_have_text(HOSTILE)
     assert await page.locator("main img, main script").count() == 0
     assert await page.title() == "An answer is asked for"
+
+
+PAYLOADS: list[Any] = [
+    {"amount": 12345678901234567890, "exact": 0.1, "whole": 1.0, "small": -1e-300, "nothing": None, "is": [True, False]},
+    {"10": "ten", "2": "two", "__proto__": {"x": 1}, "constructor": "c", "": "", "#": "#1", "=": "=1", '"': '\\" 17 \\'},
+    [], {}, [[], {}, [[9007199254740993]]], 9007199254740993, -0.0, True, None,
+    'a text\n{"with": 12345678901234567890}\n#1\n=2\n\\u0041\n\t\x07\U0001f600',
+]  # fmt: skip
+
+
+async def test_payloads_and_answers_are_shown_as_they_are_and_no_number_is_rounded(http: Http, page: Page):
+    for number, payload in enumerate(PAYLOADS):
+        whole = payload if isinstance(payload, str) else json.dumps(payload, indent=2, ensure_ascii=False)
+        link = await _link(http, payload, key=str(number))
+        await page.goto(link)
+        await expect(page.get_by_role("button", name="Approve")).to_be_visible()
+        assert await page.locator("#payload").text_content() == whole
+        data = json.dumps(payload).encode()
+        headers = {"Content-Type": "application/json"}
+        await http("POST", f"{HOOKS}/{link.partition('#')[2]}", data=data, headers=headers, status=200)
+        await page.reload()
+        await expect(page.locator("#standing")).to_be_visible()
+        assert await page.locator("#answer").text_content() == whole
+        if number == 0:
+            await _seen(page, "numbers")
+
+
+async def test_what_would_turn_text_around_is_shown_instead(http: Http, page: Page):
+    for payload, shown in (
+        ("pay \u202e001 ot\u202c 5", "pay \\u202e001 ot\\u202c 5"),
+        ({"\u2067to": "\u200f1\u061c"}, '{\n  "\\u2067to": "\\u200f1\\u061c"\n}'),
+    ):
+        await page.goto(await _link(http, payload, action="a\u2066b", key=str(len(shown))))
+        await expect(page.locator("#action")).to_have_text("a\\u2066b")
+        assert await page.locator("#payload").text_content() == shown
+
+
+async def test_payloads_of_any_size_and_shape_leave_the_page_usable(http: Http, page: Page):
+    nested: Any = 1
+    for _ in range(32):
+        nested = [{"n": [nested, "x" * 50]}]
+    large = ["\n" * 500_000, "Z" + "\u0335" * 5_000, list(range(20_000)), nested, "x" * 100_000]
+    for number, payload in enumerate(large):
+        await page.goto(await _link(http, payload, name="Z" + "\u0335" * 199, key=str(number)))
+        await page.get_by_role("button", name="Reject").click()
+        await _seen(page, f"large-{number}")
+        await page.get_by_role("button", name="Send the answer").click()
+        await expect(page.get_by_role("status")).to_contain_text("Your answer was taken", timeout=PATIENCE_MS)
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 @pytest.mark.parametrize("link", ["", "#", "#swh.unknown", "#%3Cscript%3E", "#../../stats"])

@@ -36,7 +36,7 @@ async def test_the_same_question_is_the_same_hook(http: Http, hook: dict[str, st
 async def test_the_url_is_where_the_hook_is(http: Http, hook: dict[str, str]):
     async with http.session.get(hook["url"], headers={"Authorization": ""}) as answer:
         shown = await answer.json()
-    assert (shown["state"], shown["payload"]) == ("open", {"amount": 7})
+    assert (shown["state"], shown["payload"], shown["workflowName"]) == ("open", {"amount": 7}, "w")
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])

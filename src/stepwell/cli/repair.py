@@ -79,7 +79,9 @@ async def hooks(run: str, /, *, tokens: Flag = False, common: Common = DEFAULT) 
     async with common.client_of_existing() as client:
         found = await client.workflow.get_hooks(run)
     if common.json:
-        print_json({"items": [{**wire(hook), **({} if tokens else {"token": None, "url": None})} for hook in found]})
+        print_json(
+            {"items": [{**wire(hook), **({} if tokens else dict.fromkeys(("token", "url", "pageUrl")))} for hook in found]}
+        )
         return Exit.OK
     columns = ("NAME", "ACTION", "STATE", "EXPIRES", *(("TOKEN",) if tokens else ()))
     rows = [

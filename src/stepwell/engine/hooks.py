@@ -12,9 +12,10 @@ from stepwell.engine.present import rfc3339
 from stepwell.errors import ConflictError, HookExpired, NotFoundError
 from stepwell.execution.tokens import TokenParts, parse_token, unknown_hook
 from stepwell.model import OVER, STATUSES, Hook
-from stepwell.store.base import OVER_FROM, AnswerHook, Hooked, HookRow, MakeHook, Operation
+from stepwell.store.base import OVER_FROM, AnswerHook, Hooked, HookRow, MakeHook, Operation, RunRow
 
 _URL = "/api/workflows/hooks/"
+_PAGE = "/approve#"
 
 
 class Hooks(Controls):
@@ -44,11 +45,12 @@ class Hooks(Controls):
         if made.reason == "limit" or made.hook is None:
             raise ConflictError(f"run {run_id!r} takes no hook any more: its history has reached max_events")
         self.watchers.moved(run_id)
-        return MadeHook(self._shown_hook(made.hook, is_over=False), made.reason == "created")
+        asking = await self._asking(run_id)
+        return MadeHook(self._shown_hook(made.hook, asking, is_over=False), made.reason == "created")
 
     async def execute_hook(self, token: str, payload: str, answer_id: str) -> Hook:
         """See ``Engine.execute_hook``."""
-        parts, _ = await self._proved(token)
+        parts, _, asking = await self._proved(token)
         done = await self._hooked(
             AnswerHook(
                 run_id=parts.run_id, hook_id=parts.hook_id, answer_id=answer_id, payload=payload, at_ms=self.store.now_ms()
@@ -56,7 +58,7 @@ class Hooks(Controls):
         )  # fmt: skip
         if done.reason == "missing" or done.hook is None:
             raise unknown_hook()
-        hook = self._shown_hook(done.hook, is_over=done.reason == "over")
+        hook = self._shown_hook(done.hook, asking, is_over=done.reason == "over")
         if done.reason == "answered":
             raise ConflictError(
                 f"hook {hook.name!r} was answered already; the first answer stands: {done.hook.answer:.200}", hook
@@ -71,12 +73,11 @@ class Hooks(Controls):
 
     async def get_hook(self, token: str) -> Hook:
         """See ``Engine.get_hook``."""
-        parts, known = await self._proved(token)
-        status = (await self.store.statuses([parts.run_id])).get(parts.run_id, OVER_FROM)
-        return self._shown_hook(known, is_over=status >= OVER_FROM)
+        _, known, asking = await self._proved(token)
+        return self._shown_hook(known, asking, is_over=asking.status >= OVER_FROM)
 
-    async def _proved(self, token: str) -> tuple[TokenParts, HookRow]:
-        """Return the hook that a token was made for.
+    async def _proved(self, token: str) -> tuple[TokenParts, HookRow, RunRow]:
+        """Return the hook that a token was made for, and the run that asks.
 
         Raises:
             NotFoundError: There is none.
@@ -88,13 +89,23 @@ class Hooks(Controls):
         if known is None:
             raise unknown_hook()
         self.hook_tokens.compare(token, _parts(known), known.name, known.action)
-        return parts, known
+        return parts, known, await self._asking(parts.run_id)
+
+    async def _asking(self, run_id: str) -> RunRow:
+        stored = await self.store.find_run(run_id)
+        if stored is None:
+            raise unknown_hook()  # it was removed a moment ago, and its hooks with it
+        return stored.row
 
     async def get_hooks(self, run_id: str) -> list[Hook]:
         """See ``Engine.get_hooks``."""
-        run = await self.get_run(run_id)
+        self.here()
+        stored = await self.store.find_run(run_id)
+        if stored is None:
+            raise NotFoundError(f"there is no run {run_id!r}")
         await self.have_key()
-        return [self._shown_hook(hook, is_over=run.is_over) for hook in await self.store.hooks(run_id)]
+        is_over = stored.row.status >= OVER_FROM
+        return [self._shown_hook(hook, stored.row, is_over=is_over) for hook in await self.store.hooks(run_id)]
 
     async def have_key(self) -> None:
         """Make sure that tokens can be made without reading files."""
@@ -110,15 +121,15 @@ class Hooks(Controls):
     def _token_of(self, hook: HookRow) -> str:
         return self.hook_tokens.token(_parts(hook), hook.name, hook.action)
 
-    def _shown_hook(self, hook: HookRow, *, is_over: bool) -> Hook:
+    def _shown_hook(self, hook: HookRow, asking: RunRow, *, is_over: bool) -> Hook:
         token = self._token_of(hook)
         answer: Any = None if hook.answer is None else codec.decode(hook.answer)
         is_late = is_over or (hook.expires is not None and hook.expires <= self.store.now_ms())
         state: Any = "executed" if hook.answer_id is not None else "expired" if is_late else "open"
         return Hook(
-            token=token, url=_URL + token, run_id=hook.run_id, name=hook.name, action=hook.action,
-            payload=codec.decode(hook.payload), state=state,
-            answer=answer, expires=None if hook.expires is None else from_ms(hook.expires),
+            token=token, url=_URL + token, page_url=_PAGE + token, run_id=hook.run_id, workflow_name=asking.workflow,
+            name=hook.name, action=hook.action, payload=codec.decode(hook.payload), state=state, answer=answer,
+            expires=None if hook.expires is None else from_ms(hook.expires),
         )  # fmt: skip
 
 

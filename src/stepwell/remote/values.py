@@ -61,7 +61,9 @@ class WireHook(msgspec.Struct, rename="camel"):
 
     token: str = ""
     url: str = ""
+    page_url: str = ""
     run_id: str = ""
+    workflow_name: str = ""
     name: str = ""
     action: str = ""
     payload: Raw = _NULL
@@ -134,8 +136,9 @@ def _event_of(wire: WireEvent) -> Event:
 def hook_of(wire: WireHook) -> Hook:
     """Return a hook."""
     return Hook(
-        token=wire.token, url=wire.url, run_id=wire.run_id, name=wire.name, action=wire.action, payload=_value(wire.payload),
-        state=wire.state, answer=_value(wire.answer), expires=wire.expires,
+        token=wire.token, url=wire.url, page_url=wire.page_url, run_id=wire.run_id, workflow_name=wire.workflow_name,
+        name=wire.name, action=wire.action, payload=_value(wire.payload), state=wire.state, answer=_value(wire.answer),
+        expires=wire.expires,
     )  # fmt: skip
 
 

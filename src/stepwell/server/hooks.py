@@ -60,4 +60,4 @@ async def execute(request: Request) -> Answer:
 
 
 def _addressed(request: Request, hook: Hook) -> Hook:
-    return structs.replace(hook, url=request.base_url + hook.url)
+    return structs.replace(hook, url=request.base_url + hook.url, page_url=request.base_url + hook.page_url)

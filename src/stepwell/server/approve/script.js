@@ -18,19 +18,27 @@ function say(text) {
   at("state").focus();
 }
 
-const pretty = (value) => (typeof value === "string" ? value : JSON.stringify(value, null, 2));
+// A browser rounds large numbers. So each number is read as a text that begins with "#", and each text, names too, as one that
+// begins with "=". Written for people they are as the server has sent them.
+const WORD = /"([^"\\]*(?:\\.[^"\\]*)*)"|-?\d[\d.eE+-]*/g;
+const MARKED = /"([=#])([^"\\]*(?:\\.[^"\\]*)*)"/g;
+const read = (json) => JSON.parse(json.replace(WORD, (word, text) => (text === undefined ? `"#${word}"` : `"=${text}"`)));
+const written = (value) => JSON.stringify(value, null, 2).replace(MARKED, (_, mark, text) => (mark === "#" ? text : `"${text}"`));
+const isText = (value) => typeof value === "string" && value[0] === "=";
+const pretty = (value) => visible(isText(value) ? value.slice(1) : written(value));
+
+// What would turn around the order of the letters behind it is shown instead.
+const TURNING = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+const visible = (text) => text.replace(TURNING, (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`);
 
 function fill(hook) {
-  at("action").textContent = hook.action;
-  at("name").textContent = hook.name;
-  at("run").textContent = hook.runId;
-  at("expires").textContent = hook.expires ? new Date(hook.expires).toLocaleString() : "its run is over";
-  at("payload").textContent = pretty(hook.payload);
+  for (const name of ["action", "name", "workflowName", "runId", "payload", "answer"]) at(name).textContent = pretty(hook[`=${name}`]);
+  const expires = hook["=expires"];
+  at("expires").textContent = expires ? new Date(expires.slice(1)).toLocaleString() : "its run is over";
 }
 
 function answered(hook, text) {
   fill(hook);
-  at("answer").textContent = pretty(hook.answer);
   show("question", "standing");
   say(text);
 }
@@ -45,7 +53,7 @@ function refused(status) {
 
 async function ask(options) {
   const response = await fetch(url, { cache: "no-store", credentials: "omit", redirect: "error", ...options });
-  return [response.status, await response.json()];
+  return [response.status, read(await response.text())];
 }
 
 async function look() {
@@ -53,7 +61,7 @@ async function look() {
   try {
     const [status, hook] = await ask({});
     if (status !== 200) return refused(status);
-    if (hook.state === "executed") return answered(hook, "This was answered before.");
+    if (hook["=state"] === "=executed") return answered(hook, "This was answered before.");
     fill(hook);
     show("question", "choice");
     at("state").textContent = "Please read it, then answer. Nothing is sent before you confirm.";
@@ -66,7 +74,7 @@ function choose(text) {
   chosen = text;
   // One id for one choice: sent again after a lost connection, it is the same answer.
   answerId = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-  at("chosen").textContent = text;
+  at("chosen").textContent = visible(text);
   show("question", "confirmation");
   at("confirm").focus();
 }
@@ -96,7 +104,7 @@ async function send(event) {
     const headers = { "Content-Type": "application/json", "Idempotency-Key": answerId };
     const [status, body] = await ask({ method: "POST", headers, body: chosen });
     if (status === 200) answered(body, "Thank you. Your answer was taken.");
-    else if (status === 409 && body.hook) answered(body.hook, "Somebody has answered before: yours was not taken.");
+    else if (status === 409 && body["=hook"]) answered(body["=hook"], "Somebody has answered before: yours was not taken.");
     else refused(status);
   } catch {
     say("The connection was lost. Send it once more: it will count only once.");
