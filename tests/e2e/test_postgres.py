@@ -53,3 +53,46 @@ def test_a_store_is_moved_from_a_file_and_its_runs_go_on(shell: Shell, postgres_
         assert shell.run("runs", "tail", "moved", "--store", postgres_url).code == 0
         worker.send(signal.SIGTERM)
         assert worker.done().code == 0
+
+
+@pytest.mark.parametrize(
+    "where", ["move.copied=kill@1", "move.copied=kill@5", "move.before_commit=kill", "move.after_commit=kill"]
+)
+def test_a_move_that_is_killed_has_moved_all_or_nothing_and_the_next_one_tells_which(shell: Shell, postgres_url: str, where: str):
+    for number in range(3):
+        assert shell.run("trigger", "add", "--input", "[1, 2]", "--id", f"r{number}", "--store", "sqlite:///app.db").code == 0
+    move = ("db", "move", "--from", "sqlite:///app.db", "--to", postgres_url)
+    assert shell.run(*move, STEPWELL_FAILPOINTS=where).code == -signal.SIGKILL
+    again = shell.run(*move, "--json")
+    if where.startswith("move.after"):
+        assert again.code == 1
+        assert "not empty" in again.err
+        assert "moved all or nothing" in again.err
+    else:
+        assert again.code == 0, again.err
+        assert again.json["tables"]["runs"]["rows"] == 3
+    there = shell.run("db", "audit", "--store", postgres_url).lines
+    assert [entry["result"] for entry in there if entry["target"].startswith("from ")] == ["done"]
+    assert len(shell.run("runs", "list", "--json", "--store", postgres_url).json["items"]) == 3
+    assert shell.run("db", "check", "--store", postgres_url).code == 0
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "said"),
+    [
+        ("app.db", "postgresql://x", "--from must be a file"),
+        ("sqlite://app.db", "postgresql://x", "--from: url must be one of"),
+        ("http://127.0.0.1:7331", "postgresql://x", "--from must be a file"),
+        ("memory://", "postgresql://x", "--from must be a file"),
+        ("postgresql://x", "postgresql://y", "pg_dump"),
+        ("postgresql://x", "sqlite:///app.db", "nothing moves back"),
+        ("sqlite:///app.db", "sqlite:///app.db", "--to must be postgresql://"),
+        ("sqlite:///app.db", "http://127.0.0.1:7331", "--to must be postgresql://"),
+        ("sqlite:///app.db", "postgresql://x/?channel_binding=require", "--to: url is no address"),
+    ],
+)
+def test_a_move_from_or_to_what_it_cannot_be_is_refused_by_the_option(shell: Shell, source: str, target: str, said: str):
+    refused = shell.run("db", "move", "--from", source, "--to", target)
+    assert refused.code == 2
+    assert said in refused.err
+    assert not (shell.folder / "app.db").exists()

@@ -1,22 +1,26 @@
 """``stepwell db``: the store itself."""
 
 import asyncio
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Final, Literal
 
 from cyclopts import App, Parameter
 
 from stepwell.cli.exits import Exit, UsageError
 from stepwell.cli.export import export
-from stepwell.cli.options import DEFAULT, Common
+from stepwell.cli.options import DEFAULT, Common, Flag
 from stepwell.cli.output import print_json, print_line, print_value, say
 from stepwell.cli.prune import prune
 from stepwell.cli.stores import audit_of
 from stepwell.clock import Clock
 from stepwell.connect import connect, find_file
 from stepwell.engine.access_calls import AuditLog, KeyBook
+from stepwell.errors import ValidationError
 from stepwell.settings import Settings, url_from_environment
 
-_AT_ONCE = 500
+_AT_ONCE: Final = 500
+_POSTGRES: Final = ("postgresql:", "postgres:")
+_MOVES: Final = "it moves from SQLite to PostgreSQL. Between two PostgreSQL use pg_dump and pg_restore; nothing moves back"
 db = App(name="db", help="Look after the store.")
 for command in (export, prune):
     db.command(command)
@@ -83,7 +87,7 @@ async def migrate(*, distribute: Literal["citus"] | None = None, common: Common 
 
 
 def _distribute(url: str) -> None:
-    if not url.startswith(("postgresql:", "postgres:")):
+    if not url.startswith(_POSTGRES):
         raise UsageError("--distribute citus is for postgresql://")
     # Here, because PostgreSQL is an extra.
     from stepwell.store.citus import distribute
@@ -93,21 +97,54 @@ def _distribute(url: str) -> None:
 
 
 @db.command
-def move(*, from_: Annotated[str, Parameter(name="--from")], to: str) -> Exit:
-    """Move everything from a SQLite file to an empty PostgreSQL: runs of all kinds, histories, messages, hooks, keys.
+def move(*, from_: Annotated[str, Parameter(name="--from")], to: str, json: Flag = False) -> Exit:
+    """Move everything from a SQLite file to an empty PostgreSQL: runs of all kinds, histories, messages, hooks, records, keys.
 
-    Stop whatever has the file open before. What was written is read back and compared before it counts; the file stays as it is.
+    Stop whatever has the file open before. What was written is read back and compared before it counts: all is moved, or nothing.
+    The file stays as it is, but for its audit log.
+
+    Parameters
+    ----------
+    from_
+        The file: sqlite:///file.db.
+    to
+        The database: postgresql://user@host/database.
+    json
+        Print JSON, for programs.
     """
+    file = _file_of(from_)
+    _refuse_target(to)
     # Here, because PostgreSQL is an extra.
     from stepwell.store.move import move as move_all
 
-    file = find_file(from_)
-    if file is None or not to.startswith(("postgresql:", "postgres:")):
-        raise UsageError("db move goes from sqlite:///file.db to postgresql://host/database")
-    moved = move_all(file, to, clock=Clock(), settings=Settings.from_environment())
-    for table, rows in moved.rows.items():
-        print_value(f"{table:12} {rows:>10,} rows  {moved.checksums[table]}")
+    moved = move_all(file, to, clock=Clock(), settings=Settings.from_environment(), tell=say)
+    if json:
+        tables = {table: {"rows": rows, "checksum": moved.checksums[table]} for table, rows in moved.rows.items()}
+        print_json({"ok": True, "tables": tables})
+    else:
+        for table, rows in moved.rows.items():
+            print_value(f"{table:14} {rows:>10,} rows  {moved.checksums[table]}")
+    say(f"all is moved; {file} stays as it is: put it away, so that nothing opens it by mistake and executes its runs again")
     key = file.with_name(f"{file.name}.hookkey")
     if key.exists():
         say(f"tokens of hooks stay good if all nodes have STEPWELL_HOOK_KEY=file:<a copy of {key}>")
     return Exit.OK
+
+
+def _file_of(url: str) -> Path:
+    try:
+        file = find_file(url)
+    except ValidationError as error:
+        raise UsageError(f"--from: {error}") from None
+    if file is None:
+        raise UsageError(f"--from must be a file, sqlite:///file.db: {_MOVES}")
+    return file
+
+
+def _refuse_target(url: str) -> None:
+    if not url.startswith(_POSTGRES):
+        raise UsageError(f"--to must be postgresql://user@host/database: {_MOVES}")
+    try:
+        connect(url)
+    except ValidationError as error:
+        raise UsageError(f"--to: {error}") from None

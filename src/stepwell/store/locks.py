@@ -122,6 +122,10 @@ class NodeLocks:
         finally:
             lock.close()
 
+    def has_file(self, node_id: str) -> bool:
+        """Tell whether a node has a lock file."""
+        return self._file(node_id).exists()
+
     def gone(self) -> list[str]:
         """Return the ids of all nodes with a lock file whose process is known to have ended."""
         try:

@@ -1,149 +1,149 @@
-"""Moving everything from a SQLite file to PostgreSQL: histories, runs that sleep or wait, messages, hooks, keys.
+"""Moving everything from a SQLite file to PostgreSQL: histories, runs that sleep or wait, messages, hooks, records, keys.
 
-One transaction writes, reads back what was written, and commits only if it is the same. The file is not changed, and nobody may
-write to it meanwhile.
+The file is locked for as long as that takes, and only its audit log is written to. What happens at the other end is told in
+``copying``: one transaction, so that a move is done as a whole or not at all, whoever dies.
 """
 
 import asyncio
-import hashlib
-import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final
 
-import msgspec
+import uuid_utils
 
-from stepwell.clock import Clock
-from stepwell.errors import ConflictError, UnavailableError
+from stepwell.clock import Clock, boot_id
+from stepwell.errors import ConflictError, CorruptStoreError, UnavailableError
 from stepwell.settings import Settings
-from stepwell.store.locks import NodeLocks
-from stepwell.store.migrate import MIGRATIONS
-from stepwell.store.plans import to_json
+from stepwell.store.access import AuditRow
+from stepwell.store.copying import Moved, Tables, copy_all
+from stepwell.store.locks import LockFile, NodeLocks
+from stepwell.store.migrate import MIGRATIONS, migrate
+from stepwell.store.nodes import processes
 from stepwell.store.postgres_address import parse_address
-from stepwell.store.postgres_migrate import migrate
-from stepwell.store.postgres_pool import Pool
-from stepwell.store.postgres_rows import Speech
-from stepwell.store.postgres_wire import Wire
 from stepwell.store.sqlite_connection import Connection, connect_writer, refuse_foreign
+from stepwell.store.sqlite_errors import not_readable
+from stepwell.store.statements import statement
 
-_ROWS_AT_ONCE: Final = 1_000
+__all__ = ["Moved", "move"]
+
 _NOT_MOVED: Final = {"migrations"}
-
-_encode = msgspec.json.Encoder().encode
-
-
-class Moved(NamedTuple):
-    """What was moved: rows and a checksum, by table."""
-
-    rows: dict[str, int]
-    checksums: dict[str, str]
+_INSERT_AUDIT: Final = statement("common/insert_audit").replace("{rows}", "(?, ?, ?, ?, ?, ?, ?)")
 
 
-class _Sum:
-    """Counts rows, and adds up their hashes: the order in which they come does not matter."""
+def move(
+    source: Path, target_url: str, *, clock: Clock, settings: Settings, tell: Callable[[str], None] = lambda _: None
+) -> Moved:
+    """Copy everything; return what was copied. It blocks for as long as that takes, and tells how far it is.
 
-    def __init__(self) -> None:
-        self.rows = 0
-        self._total = 0
-
-    def add(self, row: tuple[Any, ...]) -> None:
-        self.rows += 1
-        digest = hashlib.sha256(_encode(row)).digest()
-        self._total = (self._total + int.from_bytes(digest[:16])) % (1 << 128)
-
-    @property
-    def text(self) -> str:
-        return f"{self._total:032x}"
-
-
-def move(source: Path, target_url: str, *, clock: Clock, settings: Settings) -> Moved:
-    """Copy everything; return what was copied. It blocks for as long as that takes.
+    The audit logs of both have an entry: that of the file also of a move that was begun and has failed.
 
     Raises:
-        ConflictError: Somebody uses the file, or the target holds something already. Nothing was written.
-        UnavailableError: One of them cannot be used, or what was written does not read back the same. Nothing was written.
+        ValidationError: The target's URL is none.
+        ConflictError: Somebody uses the file, its schema is older, or the target holds something. Nothing was moved, and a target
+            that holds something was not changed in any way.
+        CorruptStoreError: The file is no store, or is damaged, or one of both is newer than this code. Nothing was moved.
+        UnavailableError: One of them cannot be used, or what was written does not read back the same. Nothing was moved, unless
+            the text says that this is not known.
     """
+    address = parse_address(target_url)
+    try:
+        with _taken(source, clock) as file:
+            _note(file, clock, address.name, "started")
+            file.execute("BEGIN IMMEDIATE")
+            result = "failed"
+            try:
+                entry = _entry(clock, f"from {source.resolve()}", "done")
+                moved = asyncio.run(copy_all(file, _tables(clock), address, entry, clock=clock, settings=settings, tell=tell))
+                result = "done"
+            except Exception as error:
+                result = f"failed: {error}"
+                raise
+            finally:
+                file.execute("ROLLBACK")
+                _note(file, clock, address.name, result)
+            return moved
+    except Exception as error:
+        known = not_readable(error, str(source))
+        if known is None or known is error:
+            raise
+        raise known from error
+
+
+@contextmanager
+def _taken(source: Path, clock: Clock) -> Generator[Connection]:
+    """Open a file that nobody uses. Until the end nobody else writes to it: who tries, waits, and then is told so."""
     if not source.exists():
         raise UnavailableError(f"there is no store {str(source)!r}")
+    if not source.is_file():
+        raise UnavailableError(f"{str(source)!r} is no file")
     refuse_foreign(source)
-    file = connect_writer(source)
+    source = source.resolve()
+    lock = LockFile(source.with_name(source.name + ".writer"))
     try:
-        if file.pragma("user_version") != MIGRATIONS[-1][0]:
-            raise ConflictError(f"{source} was not opened by this version yet: run `stepwell db migrate` on it first")
-        file.execute("BEGIN IMMEDIATE")
-        _refuse_used(file, source)
-        return asyncio.run(_copy_to(file, target_url, clock, settings))
+        if not lock.try_acquire():
+            raise ConflictError(f"{source} is in use, somebody is writing to it: stop all that have it open, then move")
+        file = connect_writer(source)
+        try:
+            _refuse_schema(file.pragma("user_version"), source)
+            _refuse_used(file, source, clock)
+            yield file
+        finally:
+            file.close(True)
     finally:
-        file.close(True)
+        lock.close()
 
 
-async def _copy_to(file: Connection, target_url: str, clock: Clock, settings: Settings) -> Moved:
-    address, speech = parse_address(target_url), Speech(None)
-    pool = Pool(address, speech, clock=clock, settings=settings)
-    try:
-        wire = await pool.connect()
-        await migrate(wire, speech, address.name, secrets.token_hex(8))
-        return await _copy(file, wire, speech)
-    finally:
-        await pool.close()
+def _refuse_schema(version: int, source: Path) -> None:
+    newest = MIGRATIONS[-1][0]
+    if version == 0:
+        raise ConflictError(f"{source} is empty: there is nothing to move")
+    if version < newest:
+        raise ConflictError(
+            f"{source} was written by an older stepwell (its schema is number {version}, this one knows {newest}): "
+            f"run `stepwell db migrate --store sqlite:///{source}` first"
+        )
+    if version > newest:
+        raise CorruptStoreError(
+            f"{source} was written by a newer stepwell (its schema is number {version}, this one knows {newest}): "
+            "upgrade stepwell"
+        )
 
 
-def _refuse_used(file: Connection, source: Path) -> None:
-    locks = NodeLocks(source.resolve().with_name(source.name + ".nodes"))
+def _refuse_used(file: Connection, source: Path, clock: Clock) -> None:
+    locks = NodeLocks(source.with_name(source.name + ".nodes"))
     try:
         gone = set(locks.gone())
+        rows = file.execute("SELECT node_id, lease_until, boot_id, info FROM nodes WHERE alive = 1").fetchall()
+        now_ms, boot = clock.boot_ms(), boot_id()
+        # Of a node without a lock file, as in a copy of a store, only the lease tells.
+        alive = [
+            info
+            for node_id, until, its_boot, info in rows
+            if node_id not in gone and (locks.has_file(node_id) or (its_boot == boot and until is not None and until > now_ms))
+        ]
     finally:
         locks.close()
-    alive = [row[0] for row in file.execute("SELECT node_id FROM nodes WHERE alive = 1") if row[0] not in gone]
     if alive:
-        raise ConflictError(f"{source} is in use by {len(alive)} node(s): stop all that have it open, then move")
+        raise ConflictError(f"{source} is in use by {processes(alive)}: stop all that have it open, then move")
 
 
-async def _copy(file: Connection, wire: Wire, speech: Speech) -> Moved:
-    tables = _tables(file)
-    await wire.execute("BEGIN")
-    for table in tables:
-        if await wire.fetchval(speech.text("any_row").replace("{table}", table)):
-            raise ConflictError(f"the target is in use: its table {table} is not empty")
-    rows: dict[str, int] = {}
-    checksums: dict[str, str] = {}
-    for table, columns in tables.items():
-        sent, found = _Sum(), _Sum()
-        text = speech.text("copy_rows").replace("{table}", table).replace("{columns}", ", ".join(columns))
-        for portion in _portions(file, table, columns):
-            for row in portion:
-                sent.add(row)
-            await wire.execute(text, to_json([dict(zip(columns, row, strict=True)) for row in portion]))
-        await wire.execute(f"DECLARE copied_{table} NO SCROLL CURSOR FOR SELECT {', '.join(columns)} FROM {table}")  # noqa: S608 - as above
-        while fetched := await wire.fetch(f"FETCH {_ROWS_AT_ONCE} FROM copied_{table}"):
-            for stored in fetched:
-                found.add(tuple(stored))
-        await wire.execute(f"CLOSE copied_{table}")
-        if (sent.rows, sent.text) != (found.rows, found.text):
-            raise UnavailableError(f"table {table} does not read back as it was written: {sent.rows} rows and {found.rows}")
-        rows[table], checksums[table] = sent.rows, sent.text
-    await wire.execute("COMMIT")
-    return Moved(rows, checksums)
+def _tables(clock: Clock) -> Tables:
+    """Return our tables and their columns. A file may have others beside them, of a tool that replicates it for example."""
+    pattern = connect_writer(None)
+    try:
+        migrate(pattern, clock, "memory://")
+        tables = pattern.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'").fetchall()
+        names = [name for (name,) in tables if name not in _NOT_MOVED]
+        return {name: [str(row[1]) for row in pattern.execute(f"PRAGMA table_info({name})")] for name in names}
+    finally:
+        pattern.close(True)
 
 
-def _tables(file: Connection) -> dict[str, list[str]]:
-    names = [row[0] for row in file.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'")]
-    return {name: [str(row[1]) for row in file.execute(f"PRAGMA table_info({name})")] for name in names if name not in _NOT_MOVED}
+def _entry(clock: Clock, target: str, result: str) -> AuditRow:
+    return AuditRow(str(uuid_utils.uuid7()), clock.now_ms(), "cli", "moveStore", target, "", result)
 
 
-def _portions(file: Connection, table: str, columns: list[str]) -> Iterator[list[tuple[Any, ...]]]:
-    portion: list[tuple[Any, ...]] = []
-    for row in file.execute(f"SELECT {', '.join(columns)} FROM {table}"):  # noqa: S608 - names of our own schema
-        if table == "nodes":
-            # Who owned runs when the file was left is dead for the target: its runs are freed by the rules, and it is forgotten.
-            row = tuple(_dead(dict(zip(columns, row, strict=True))).values())
-        portion.append(row)
-        if len(portion) == _ROWS_AT_ONCE:
-            yield portion
-            portion = []
-    if portion:
-        yield portion
-
-
-def _dead(node: dict[str, Any]) -> dict[str, Any]:
-    return node | {"alive": 0, "lease_until": None}
+def _note(file: Connection, clock: Clock, target: str, result: str) -> None:
+    with file:
+        file.execute(_INSERT_AUDIT, _entry(clock, f"to {target}", result))

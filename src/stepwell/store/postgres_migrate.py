@@ -19,6 +19,7 @@ from stepwell.store.postgres_wire import ServerError, Wire, is_worth_repeating, 
 _LEASE_MS: Final = 15_000
 _LOOK_S: Final = 0.05
 _NO_SUCH_TABLE: Final = "42P01"
+_NO_RIGHT: Final = "42501"
 
 
 def _steps(text: str) -> list[str]:
@@ -108,6 +109,11 @@ async def _create(wire: Wire, text: str) -> None:
     try:
         await wire.execute(text)
     except ServerError as error:
+        if sqlstate_of(error) == _NO_RIGHT:
+            raise UnavailableError(
+                f"this role may not make the tables ({error}): GRANT USAGE, CREATE ON SCHEMA to it, or have a role that may run "
+                "`stepwell db migrate` and GRANT this one the tables"
+            ) from error
         if not (is_worth_repeating(error) or sqlstate_of(error) in ("42P07", "42710")):
             raise
         await wire.execute(text)

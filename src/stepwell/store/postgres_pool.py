@@ -86,7 +86,9 @@ class Pool:
             raise UnavailableError(f"{self._address.name} is a standby and only reads: name the primary, or all hosts with "
                                    "target_session_attrs=read-write")  # fmt: skip
         if not schema:
-            raise UnavailableError(f"{self._address.name}: the search_path names no schema that exists")
+            raise UnavailableError(
+                f"{self._address.name}: the search_path names no schema that exists and that this role may use"
+            )
         self.schema = schema
         self.must_sync = sync == "off"
         for what, value in (("fsync", fsync), ("full_page_writes", full_pages)):
