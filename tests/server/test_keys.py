@@ -116,15 +116,25 @@ async def test_a_revoked_key_ends_at_once_for_requests_and_soon_for_what_is_open
     await http("POST", RUNS, {"workflowName": "w", "runId": "r"}, status=201)
     key = await _key(live.engine, "read")
     async with asking(live, key) as reader:
+        polling = asyncio.create_task(reader("GET", f"{RUNS}/r?wait=60s", status=401))
         async with reader.session.get(f"{live.url}{RUNS}/r/events", headers={"Accept": "text/event-stream"}) as stream:
             await stream.content.readuntil(b"run_created")
+            while live.app.world.waits < 2:
+                await asyncio.sleep(0.01)
             engine: Any = live.engine
             assert await engine.end_key(key[4:12])
             assert not await engine.end_key(key[4:12])
             await stream.content.read()
+        assert (await polling)["code"] == "authentication"
         await reader("GET", RUNS, status=401)
+        assert live.app.world.waits == 0
     (row,) = await engine.keys()
     assert not counts(row, engine.now_ms())
+
+
+async def test_a_key_is_good_for_many_requests_at_once_from_the_first_on(live: Live):
+    async with asking(live, await _key(live.engine, "read")) as http:
+        await asyncio.gather(*(http("GET", RUNS, status=200) for _ in range(10)))
 
 
 async def test_when_a_key_was_used_last_is_kept(live: Live):

@@ -106,6 +106,7 @@ class Keys:
         self._failures: dict[str, list[int]] = {}
         self._known: dict[str, KeyRow] = {}
         self._known_at_ms = 0
+        self._reading = asyncio.Lock()
         self._used: dict[str, int] = {}
         self._noting: set[asyncio.Task[None]] = set()
 
@@ -147,9 +148,13 @@ class Keys:
         return self._known.get(key_id)
 
     async def _refresh(self, now_ms: int, age_ms_max: int) -> None:
-        if self._book is not None and abs(now_ms - self._known_at_ms) >= age_ms_max:
-            self._known_at_ms = now_ms
-            self._known = {key.key_id: key for key in await self._book.keys()}
+        if self._book is None or abs(now_ms - self._known_at_ms) < age_ms_max:
+            return
+        async with self._reading:
+            # Whoever has waited here for another has what that one has read.
+            if abs(now_ms - self._known_at_ms) >= age_ms_max:
+                self._known = {key.key_id: key for key in await self._book.keys()}
+                self._known_at_ms = now_ms
 
     def _use(self, key: KeyRow, now_ms: int) -> None:
         """Keep when it was used last, to the minute, without making anybody wait for it."""

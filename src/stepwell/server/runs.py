@@ -31,6 +31,7 @@ from stepwell.server.bodies import (
 from stepwell.server.paging import page
 from stepwell.server.problems import Problem, problem_of
 from stepwell.server.requests import Request
+from stepwell.server.streams import first_of
 
 _NUMBER: Final = re.compile(r"[0-9]+(\.[0-9]+)?")
 _STEERING: Final = {"paused": "pauseRun", "running": "resumeRun", "pending": "retryRun", "cancelled": "cancelRun"}
@@ -138,7 +139,7 @@ async def _until_over(request: Request, run_id: str, wait_ms: int) -> Run[Any]:
     over = asyncio.ensure_future(engine.wait(run_id, None))
     others = [asyncio.ensure_future(request.world.stopping.wait()), asyncio.ensure_future(request.until_gone())]
     try:
-        await asyncio.wait([over, *others], timeout=wait_ms / 1000, return_when=asyncio.FIRST_COMPLETED)
+        await first_of(request, [over, *others], wait_ms / 1000)
         return over.result() if over.done() else await engine.get_run(run_id)
     finally:
         for task in (over, *others):

@@ -1,19 +1,36 @@
-"""Answers that go on: what comes is sent as it comes, while the key that asked for it is good and the server stays."""
+"""Answers that take their time, or go on: while the key that asked for them is good and the server stays."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any, Final, TypeVar
 
+from stepwell.errors import AuthenticationError
 from stepwell.server.requests import Request
 
 T = TypeVar("T")
 
 EVENT_STREAM: Final = "text/event-stream"
 _BEAT_S: Final = 2.5
-"""How often a stream looks whether its key lives, and says that it does itself while nothing comes. With how old what is known of
-the keys may be, less than five seconds."""
+"""How often it is looked whether the key lives, and how often a stream says that it does itself while nothing comes. With how old
+what is known of the keys may be, less than five seconds."""
 
 _BEAT: Final = b": still there\n\n"
+
+
+async def first_of(request: Request, coming: Collection[asyncio.Future[Any]], timeout_s: float) -> None:
+    """Wait until one of these is done, or for so long.
+
+    Raises:
+        AuthenticationError: Meanwhile the key that asks was revoked, or has expired.
+    """
+    now = asyncio.get_running_loop().time
+    until = now() + timeout_s
+    while (left_s := until - now()) > 0:
+        done, _ = await asyncio.wait(coming, timeout=min(left_s, _BEAT_S), return_when=asyncio.FIRST_COMPLETED)
+        if done:
+            return
+        if not await request.world.is_valid(request.identity):
+            raise AuthenticationError("the key that has asked this was revoked meanwhile, or has expired")
 
 
 async def stream(
