@@ -26,23 +26,24 @@ class _Joining:
     def write(self, data: bytes) -> None:
         """See ``asyncio.Transport``."""
         if not self._written:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
         self._written.append(data)
 
     def write_eof(self) -> None:
         """See ``asyncio.Transport``."""
-        self._flush()
+        self.flush()
         self.inner.write_eof()
 
     def close(self) -> None:
         """See ``asyncio.Transport``."""
-        self._flush()
+        self.flush()
         self.inner.close()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Send it now."""
         if self._written:
             data, self._written = b"".join(self._written), []
             self.inner.write(data)
@@ -84,6 +85,12 @@ class LimitedProtocol(HttpToolsProtocol):
         self._is_in_head = False
         self._calm()
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """The last byte of an answer: whoever waits for it need not wait for the rest of this turn of the loop."""
+        if isinstance(self.transport, _Joining):
+            self.transport.flush()
+        super().on_response_complete()
 
     def data_received(self, data: bytes) -> None:
         """Some bytes."""

@@ -1,6 +1,7 @@
 """Routes that make, show and steer runs."""
 
 import asyncio
+import contextlib
 import re
 from typing import Any, Final
 
@@ -54,6 +55,7 @@ async def trigger(request: Request) -> Answer:
     with world.waiting(identity):
         await world.admission.admit(identity, 1)
         run = await world.engine.trigger(wanted)
+        await asyncio.sleep(0)  # what was assigned by that is sent to its worker first
         then = run if run.is_over else await _until_over(request, run.run_id, wait_ms)
         return answer(structs.replace(then, created=run.created), *_made(request, run))
 
@@ -136,15 +138,27 @@ def _wait_ms(request: Request, text: str | None) -> int | None:
 
 async def _until_over(request: Request, run_id: str, wait_ms: int) -> Run[Any]:
     engine = request.world.engine
-    over = asyncio.ensure_future(engine.wait(run_id, None))
     others = [asyncio.ensure_future(request.world.stopping.wait()), asyncio.ensure_future(request.until_gone())]
+    watching = asyncio.ensure_future(first_of(request, others, wait_ms / 1000))
+    limit = asyncio.timeout(None)
+
+    def end(watching: "asyncio.Task[None]") -> None:
+        if not watching.cancelled():
+            watching.exception()
+            with contextlib.suppress(RuntimeError):  # the run is over by now
+                limit.reschedule(-1)
+
+    watching.add_done_callback(end)
     try:
-        await first_of(request, [over, *others], wait_ms / 1000)
-        return over.result() if over.done() else await engine.get_run(run_id)
+        # Awaited here, and not by a task of its own: whoever asks is answered in the turn of the loop in which the end is known.
+        async with limit:
+            return await engine.wait(run_id, None)
+    except TimeoutError:
+        watching.result()
+        return await engine.get_run(run_id)
     finally:
-        for task in (over, *others):
+        for task in (watching, *others):
             task.cancel()
-        await asyncio.gather(over, *others, return_exceptions=True)
 
 
 def _span(text: str) -> Duration:
