@@ -4,7 +4,8 @@ import asyncio
 import os
 import random
 import signal
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,54 +25,44 @@ def _server(folder: Path) -> ServerProcess:
     return ServerProcess(f"sqlite:///{folder}/store.db")
 
 
-async def test_server_and_workers_are_killed_in_turn(tmp_path: Path):
-    # promises 1, 2 and 4
-    dice, run_ids = random.Random(1), [f"run-{n}" for n in range(60)]
-    server = await _server(tmp_path).start()
+@asynccontextmanager
+async def _killed_in_turn(
+    folder: Path, name: str, runs: int, dice: random.Random
+) -> AsyncGenerator[tuple[AsyncClient, list[Run[Any]]]]:
+    """So many runs of a workflow, all completed though their server and both its workers were killed meanwhile."""
+    run_ids = [f"run-{n}" for n in range(runs)]
+    server = await _server(folder).start()
     async with AsyncClient(server.url, settings=Settings(patience_ms=30_000)) as client:
-        triggering = asyncio.gather(*(client.workflow.trigger("ten-steps", n, run_id=each) for n, each in enumerate(run_ids)))
-        workers = [await Worker.start(tmp_path, url=server.url) for _ in range(2)]
+        triggering = asyncio.gather(*(client.workflow.trigger(name, n, run_id=each) for n, each in enumerate(run_ids)))
+        workers = [await Worker.start(folder, url=server.url, patience_ms=60_000) for _ in range(2)]
         for turn in range(6):
             victim = workers[turn % 2]
-            await victim.until_begun(victim.begun + dice.randint(5, 40))
+            await victim.until_begun(victim.begun + dice.randint(5, 30))
             await asyncio.sleep(dice.random() / 20)
             if turn % 2:
                 assert await server.end(signal.SIGKILL) == -signal.SIGKILL
                 await server.start()
             else:
                 assert await victim.kill() == -signal.SIGKILL
-                workers[turn % 2] = await Worker.start(tmp_path, url=server.url)
+                workers[turn % 2] = await Worker.start(folder, url=server.url, patience_ms=60_000)
         await triggering
-        runs = await completed(client, run_ids)
+        ended = await completed(client, run_ids)
         for worker in workers:
             await worker.stop()
-        await check_exactly_once(client, tmp_path, runs, _NAMES)
+        yield client, ended
     assert await server.end(signal.SIGTERM) == 0
+
+
+async def test_server_and_workers_are_killed_in_turn(tmp_path: Path):
+    # promises 1, 2 and 4
+    async with _killed_in_turn(tmp_path, "ten-steps", 60, random.Random(1)) as (client, runs):
+        await check_exactly_once(client, tmp_path, runs, _NAMES)
 
 
 async def test_what_bodies_write_is_written_once_though_server_and_workers_are_killed_in_turn(tmp_path: Path):
     # promise 2
-    dice, run_ids = random.Random(2), [f"run-{n}" for n in range(60)]
-    server = await _server(tmp_path).start()
-    async with AsyncClient(server.url, settings=Settings(patience_ms=30_000)) as client:
-        triggering = asyncio.gather(*(client.workflow.trigger("ledger", run_id=each) for each in run_ids))
-        workers = [await Worker.start(tmp_path, url=server.url, patience_ms=60_000) for _ in range(2)]
-        for turn in range(6):
-            victim = workers[turn % 2]
-            await victim.until_begun(victim.begun + dice.randint(5, 20))
-            await asyncio.sleep(dice.random() / 20)
-            if turn % 2:
-                assert await server.end(signal.SIGKILL) == -signal.SIGKILL
-                await server.start()
-            else:
-                assert await victim.kill() == -signal.SIGKILL
-                workers[turn % 2] = await Worker.start(tmp_path, url=server.url, patience_ms=60_000)
-        await triggering
-        runs = await completed(client, run_ids)
-        for worker in workers:
-            await worker.stop()
+    async with _killed_in_turn(tmp_path, "ledger", 60, random.Random(2)) as (client, runs):
         await _check_entries(client, runs)
-    assert await server.end(signal.SIGTERM) == 0
 
 
 async def _check_entries(client: AsyncClient, runs: Sequence[Run[Any]]) -> None:
