@@ -1,6 +1,7 @@
 """Forks, repairs, and what would become of runs with other code: the command line, in processes of its own."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -43,11 +44,12 @@ ADDED = BEFORE.replace("return [a,", 'await step("thank", note)(a)\n    return [
 MARKED = BEFORE.replace('a = await step("fetch"', 'await ctx.set_state("begun")\n    a = await step("fetch"')
 
 
-@pytest.fixture
-def shell(tmp_path: Path) -> Shell:
-    """A folder with a run that waits for a signal, and one that has failed."""
-    (tmp_path / "shop.py").write_text(BEFORE)
-    shell = Shell(tmp_path)
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two runs that wait for a signal, and two that have failed."""
+    folder = tmp_path_factory.mktemp("shop")
+    (folder / "shop.py").write_text(BEFORE)
+    shell = Shell(folder)
     for name, given, run_id in (("order", '"tea"', "o1"), ("order", '"cake"', "o2"), ("fails", "1", "f1"), ("fails", "2", "f2")):
         assert shell.run("trigger", name, "--input", given, "--id", run_id, "--tag", "t").code == 0
     with shell.start("worker", "shop.py") as worker:
@@ -56,7 +58,13 @@ def shell(tmp_path: Path) -> Shell:
             assert shell.run("runs", "tail", run_id).code == 1
         while "waits for signal" not in shell.run("runs", "show", "o1").out + shell.run("runs", "show", "o2").out:
             pass
-    return shell
+    return folder
+
+
+@pytest.fixture
+def shell(shop: Path, tmp_path: Path) -> Shell:
+    """The same folder as nobody has touched it."""
+    return Shell(Path(shutil.copytree(shop, tmp_path / "shop")))
 
 
 def bodies(shell: Shell) -> list[str]:
