@@ -43,7 +43,7 @@ async def test_nodes_hear_of_each_other_and_say_once_that_it_takes_longer(pooled
     nodes = [await Node(store, f"node-{place}", SetClock()).enrol() for place, store in enumerate(stores)]
     heard = asyncio.Event()
     with caplog.at_level(logging.WARNING):
-        stores[1].watch(heard.set)
+        stores[1].watch(lambda _: heard.set())
         await heard.wait()
         for n in range(3):
             heard.clear()

@@ -261,7 +261,7 @@ async def test_where_notifications_do_not_arrive_the_rows_of_others_are_looked_a
         await store.open()
     nodes = [await Node(store, f"node-{place}", SetClock()).enrol() for place, store in enumerate(stores)]
     heard = asyncio.Event()
-    stores[1].watch(heard.set)
+    stores[1].watch(lambda _: heard.set())
     await heard.wait()
     heard.clear()
     await nodes[0].commit(nodes[0].new("r"))
@@ -279,7 +279,7 @@ async def test_after_its_connections_were_cut_a_store_goes_on(postgres_url: str)
         await store.open()
         node = await Node(store, "node", SetClock()).enrol()
         heard = asyncio.Event()
-        store.watch(heard.set)
+        store.watch(lambda _: heard.set())
         await heard.wait()
         heard.clear()
         assert proxy.cut() >= 2

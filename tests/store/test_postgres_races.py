@@ -302,3 +302,20 @@ async def test_a_value_that_the_database_refuses_is_not_taken_for_a_passing_erro
         await nodes[0].store.commit(batch)
     assert isinstance(batch, Batch)
     assert (await nodes[0].do(nodes[0].new("r"))).reason == "created"
+
+
+async def test_who_passes_over_what_somebody_has_locked_says_so(nodes: list[Node], other: Any):
+    if not nodes[0].store.has.skip_locked:
+        return  # it waits, and takes it
+    await nodes[0].commit(nodes[0].new("r"), nodes[0].new("s"))
+    async with other.transaction():
+        await other.execute("SELECT 1 FROM runs WHERE run_id = 'r' FOR UPDATE")
+        claimed = await nodes[1].do(nodes[1].claim())
+        assert [row.run_id for row in claimed.rows] == ["s"]
+        assert claimed.passed_over
+        nothing = await nodes[1].do(nodes[1].claim())
+        assert nothing == Claimed([], more=False, passed_over=True)
+        elsewhere = await nodes[2].do(nodes[2].claim(("another", "")))
+        assert elsewhere == Claimed([], more=False, passed_over=False)
+    claimed = await nodes[1].do(nodes[1].claim())
+    assert ([row.run_id for row in claimed.rows], claimed.passed_over) == (["r"], False)

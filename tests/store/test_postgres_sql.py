@@ -202,7 +202,8 @@ _ASKED: dict[str, tuple[Any, ...]] = {
     "begin_batch": ("b", 1, "node", 0), "keep_alive": (1, "node"), "batch_state": ("node",), "owned": ("nobody",),
     "last_step": ("run-1",), "poll": (_KNOWN, 5, 5, "nobody"), "dead_owners": (), "dead_nodes_without_runs": (),
     "orphans_of_known": (to_json(["a"]), _KNOWN, 10), "orphans": (to_json(["a"]), 10), "late": (5, 10), "late_owned": (5, 10),
-    "due_woken": (5, 10, _KNOWN), "due_new": (_KNOWN, 5, 10), "drafts": (_IDS, _IDS), "find_rows": (_IDS,),
+    "due_woken": (5, 10, _KNOWN), "due_new": (_KNOWN, 5, 10), "passed_over": (_KNOWN, 5, 3), "drafts": (_IDS, _IDS),
+    "find_rows": (_IDS,),
     "find_known_runs": (_IDS,), "statuses": (_IDS,), "find_keys": (to_json([("orders", "k")]),), "find_messages": (_PAIRS,),
     "find_outside_events": (to_json([("run-1", "event:x")]),), "mail_ids": (_STRETCHES,), "unread_mail": (_IDS,),
     "histories": (_STRETCHES,), "ends": (_STRETCHES,), "find_waiters": (_IDS,), "find_final_payloads": (_IDS,),
@@ -247,7 +248,7 @@ async def test_no_question_scans_a_table_that_grows(filled: str, speech: Speech,
     assert scans == [], "\n".join(lines)
 
 
-@pytest.mark.parametrize("name", ["due_woken", "due_new", "poll", "dead_owners", "late"])
+@pytest.mark.parametrize("name", ["due_woken", "due_new", "passed_over", "poll", "dead_owners", "late"])
 async def test_what_is_asked_again_and_again_costs_the_same_however_many_runs_there_are(filled: str, name: str):
     connection = await asyncpg.connect(filled)
     try:

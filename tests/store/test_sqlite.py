@@ -17,6 +17,7 @@ from stepwell.errors import CorruptStoreError, FencedError, UnavailableError
 from stepwell.progress import Recorded
 from stepwell.settings import Settings
 from stepwell.store.base import BatchState, NotApplied, OutcomeUnknown, RunQuery
+from stepwell.store.hints import Hint
 from stepwell.store.migrate import MIGRATIONS
 from stepwell.store.sqlite import SqliteStore
 from tests.store.acting import Node, SetClock
@@ -98,7 +99,7 @@ async def test_another_process_is_noticed_when_it_commits_and_not_when_it_only_r
         changed = asyncio.Event()
         hints: list[str] = []
 
-        def hint() -> None:
+        def hint(_: Hint) -> None:
             hints.append("changed")
             changed.set()
 

@@ -1,6 +1,8 @@
 """Takes due runs for the workers of this node, and loads them."""
 
+import asyncio
 import logging
+import secrets
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -10,7 +12,7 @@ from stepwell.engine.loop import Loop
 from stepwell.engine.session import LocalSession
 from stepwell.execution.call import printable
 from stepwell.execution.rest import waiting_text
-from stepwell.failpoints import failpoint
+from stepwell.failpoints import counters, failpoint
 from stepwell.progress import Assignment, Progress, Waiting
 from stepwell.settings import Settings
 from stepwell.store.base import Claim, Claimed, History, Operation, RunRow, Store
@@ -18,6 +20,7 @@ from stepwell.store.base import Claim, Claimed, History, Operation, RunRow, Stor
 _log: Final = logging.getLogger("stepwell.engine")
 _AT_ONCE: Final = 500
 _UNREADABLE_MS: Final = 60_000
+_AGAIN_MS: Final = 20
 
 
 class Claimer(Protocol):
@@ -50,10 +53,12 @@ class Claims(Loop):
         self.arriving: set[str] = set()
         """Runs that are claimed and being loaded: owned, and not held yet. One that is taken out ended meanwhile: drop it."""
         self._node = node
+        self._again_ms = _AGAIN_MS
+        self._will_look_again = False
 
     async def tick(self) -> int:
         """Claim for every session with room until nothing is due; return how many runs were taken."""
-        taken = 0
+        taken, passed_over = 0, False
         for session in list(self._node.sessions):
             if session.room() <= 0:
                 # What made us look is still there when there is room: that is the time to look again, not the next poll.
@@ -65,10 +70,29 @@ class Claims(Loop):
                 finally:
                     session.reserved -= room
                 taken += count
+                passed_over |= claimed.passed_over
                 session.has_backlog = claimed.more
                 if not claimed.more:
                     break
+        self._look_again(passed_over)
         return taken
+
+    def _look_again(self, passed_over: bool) -> None:
+        """Soon look at what somebody else had locked, less and less often as long as nothing becomes of it."""
+        if not passed_over:
+            self._again_ms = _AGAIN_MS
+            return
+        counters["claims.passed_over"] += 1
+        if self._will_look_again:
+            return
+        self._will_look_again = True
+        wait_ms = self._again_ms * (50 + secrets.randbelow(100)) / 100
+        self._again_ms = min(2 * self._again_ms, self._node.settings.poll_ms)
+        asyncio.get_running_loop().call_later(wait_ms / 1000, self._again)
+
+    def _again(self) -> None:
+        self._will_look_again = False
+        self.kick()
 
     async def _claim(self, session: LocalSession, room: int) -> tuple[Claimed, int]:
         node, settings = self._node, self._node.settings

@@ -4,14 +4,19 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
+import msgspec
+
 from stepwell.engine.loop import Loop
 from stepwell.engine.session import LocalSession
 from stepwell.engine.watchers import Watchers
 from stepwell.failpoints import counters
 from stepwell.settings import Settings
 from stepwell.store.base import OVER_FROM, Store
+from stepwell.store.hints import EVENTS, Hint
 
 _COMPARE_S: Final = 0.25
+_PULSE_MS: Final = 500
+"""While others write, it is asked so often what they do not tell: what they leave behind when they die, say."""
 
 
 class Between(Protocol):
@@ -23,6 +28,7 @@ class Between(Protocol):
 class Addressee(Protocol):
     """The node, as its postman sees it."""
 
+    node_id: str
     settings: Settings
     store: Store
     sessions: list[LocalSession]
@@ -38,9 +44,13 @@ class Addressee(Protocol):
         """The held runs whose messages are to be fetched."""
         ...
 
+    def known_workflows(self) -> list[tuple[str, str]]: ...
+
     def want_runs(self) -> None: ...
 
     def pulse(self) -> None: ...
+
+    def pulse_within(self, ms: int) -> None: ...
 
     async def forgot(self) -> None:
         """Compare what the store says is owned with what is held."""
@@ -53,26 +63,23 @@ class Postman(Loop):
     def __init__(self, node: Addressee) -> None:
         super().__init__(None)
         self._node = node
-        self._foreign = False
+        self._foreign: Hint | None = None
         self._looked_at = 0.0
         self._will_look = False
         self._compared_at = 0.0
+        self._will_compare = False
 
-    def kick(self) -> None:
+    def hear(self, hint: Hint) -> None:
         """Another process has written."""
-        self._foreign = True
-        super().kick()
-
-    def kick_mail(self) -> None:
-        """Messages of held runs are to be fetched."""
-        super().kick()
+        self._foreign = hint if self._foreign is None else self._foreign | hint
+        self.kick()
 
     async def tick(self) -> None:
         """Look around if there is reason to, and fetch."""
         node = self._node
-        if self._foreign and self._may_look():
-            self._foreign = False
-            await self._look_around()
+        if self._foreign is not None and self._may_look():
+            hint, self._foreign = self._foreign, None
+            await self._look_around(hint)
         mail = node.take_mail()
         if mail:
             counters["mail.fetched"] += 1
@@ -94,19 +101,27 @@ class Postman(Loop):
 
     def _look_now(self) -> None:
         self._will_look = False
-        super().kick()
+        self.kick()
 
-    async def _look_around(self) -> None:
+    async def _look_around(self, hint: Hint) -> None:
         node = self._node
         node.watchers.all_moved()
-        node.written.all_moved()
-        awaited = node.watchers.awaited
+        if hint.has_records:
+            node.written.all_moved()
+        awaited = node.watchers.awaited if hint.has_ended else []
         if awaited:
             statuses = await node.store.statuses(awaited)
             node.watchers.all_over([run_id for run_id in awaited if statuses.get(run_id, OVER_FROM) >= OVER_FROM])
-        if node.sessions:
+        if not node.sessions:
+            return
+        if hint.is_due(node.known_workflows()):
             node.want_runs()
+        is_mine = hint.is_for(node.node_id)
+        if hint.is_later or is_mine:
             node.pulse()
+        else:
+            node.pulse_within(_PULSE_MS)
+        if is_mine:
             await self._compare()
 
     async def _compare(self) -> None:
@@ -116,7 +131,13 @@ class Postman(Loop):
             return
         wait_s = self._compared_at + _COMPARE_S - loop.time()
         if wait_s > 0:
-            loop.call_later(wait_s, self.kick)
+            if not self._will_compare:
+                self._will_compare = True
+                loop.call_later(wait_s, self._compare_now)
             return
         self._compared_at = loop.time()
         await node.committer.between(node.forgot)
+
+    def _compare_now(self) -> None:
+        self._will_compare = False
+        self.hear(msgspec.structs.replace(EVENTS, owners=frozenset({self._node.node_id})))

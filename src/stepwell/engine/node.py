@@ -74,7 +74,7 @@ class Node:
             raise
         self.committer.start()
         self._postman.start()
-        self.store.watch(self._postman.kick)
+        self.store.watch(self._postman.hear)
 
     async def _enrol(self) -> None:
         self.node_id = str(uuid_utils.uuid7())
@@ -337,10 +337,14 @@ class Node:
         """Ask the store what there is to do, soon."""
         self._pulse.kick()
 
+    def pulse_within(self, ms: int) -> None:
+        """Ask the store within this time what there is to do."""
+        self._pulse.kick_within(ms)
+
     def mailed(self, run_id: str) -> None:
         """A held run has messages that its executor has not seen."""
         self._mail.add(run_id)
-        self._postman.kick_mail()
+        self._postman.kick()
 
     def delivered(self, run_id: str, message: Message) -> None:
         """A message was stored by this very node: hand it over without asking the store."""
@@ -358,7 +362,7 @@ class Node:
     def arrived(self) -> None:
         """Runs were loaded, and are held now: what has come for them meanwhile can be handed over."""
         if self._mail:
-            self._postman.kick_mail()
+            self._postman.kick()
 
     def call_at(self, when_ms: int, callback: Callable[[], None]) -> Alarm:
         """Call back at a time of the store's clock."""

@@ -17,6 +17,7 @@ from stepwell.errors import StepwellError
 from stepwell.model import STATUSES
 from stepwell.progress import Message, NewEvent, Outcome, Progress, StoredEvent
 from stepwell.store.access import AuditRow, KeepKey, KeyRow, Note, TouchKey
+from stepwell.store.hints import Hint
 from stepwell.store.records import RecordOperation, RecordReads, RecordResult
 from stepwell.store.retention import Prunable, Prune, Sweep, Swept
 
@@ -330,6 +331,8 @@ class Claimed(NamedTuple):
 
     rows: list[RunRow]
     more: bool
+    passed_over: bool = False
+    """Whether there were others that somebody had locked: they may be there a moment later."""
 
 
 class Bury(msgspec.Struct, kw_only=True):
@@ -623,8 +626,8 @@ class Store(RunReads, RecordReads, Protocol):
         """
         ...
 
-    def watch(self, changed: Callable[[], None]) -> None:
-        """Call ``changed`` on the loop soon after another process has committed. A hint: it may come for nothing, or late."""
+    def watch(self, changed: Callable[[Hint], None]) -> None:
+        """Call ``changed`` on the loop soon after another process has committed. It may come for nothing, late, or not at all."""
         ...
 
     async def load(self, run_ids: Sequence[str]) -> list[History]: ...

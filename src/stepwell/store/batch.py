@@ -40,12 +40,14 @@ from stepwell.store.base import (
     Update,
 )
 from stepwell.store.drafts import Draft, Page
-from stepwell.store.due import find_due
+from stepwell.store.due import claimed, find_due
+from stepwell.store.hints import Hint
 from stepwell.store.new_runs import PRIORITY_STEP_MS, KnownRun, Register
 from stepwell.store.plans import Change, Get, Lock, Plan, Table, Together, Write, ask, change, to_json
 from stepwell.store.recording import Recording
 from stepwell.store.records import BuildIndex, Configure, DropKeys
 from stepwell.store.retention import Prune, Sweep, Swept
+from stepwell.store.telling import Telling
 from stepwell.store.waits import Waits
 from stepwell.store.writing import page_writes
 from stepwell.store.written_events import record_and_write
@@ -105,16 +107,19 @@ class BatchExecution:
 
     ``owned`` are drafts of runs that this node owned after its last batch: they need not be read again. If others write at the
     same time (``is_shared``), they serve only where nothing else is read, and are written under the condition that they still are
-    what they were. ``forgotten`` are the dead nodes whose rows it deleted.
+    what they were. ``forgotten`` are the dead nodes whose rows it deleted. On a database that ``passes_over`` what others have
+    locked, a claim finds out whether it has.
 
     Raises:
         Outdated: They are not. Nothing of this may be committed.
     """
 
-    def __init__(self, page: Page, owned: dict[str, Draft], *, is_shared: bool = False) -> None:
+    def __init__(self, page: Page, owned: dict[str, Draft], *, is_shared: bool = False, passes_over: bool = False) -> None:
         self._page = page
         self._owned = owned
         self._is_shared = is_shared
+        self._telling = Telling(page)
+        self._passes_over = passes_over
         self._were: dict[str, tuple[int, int, int, int]] = {}
         """What the rows of remembered runs must be for this to count."""
         self._keys: dict[tuple[str, str], str] = {}
@@ -124,6 +129,10 @@ class BatchExecution:
         self.forgotten: list[str] = []
         self.has_written = False
         """Whether anything but the node's own row was changed."""
+
+    def hint(self, *, has_workers: bool) -> Hint:
+        """Return what others should know of this batch. Whose node ``has_workers`` wakes at the times that it writes itself."""
+        return self._telling.hint(self.collections, has_workers=has_workers)
 
     @property
     def collections(self) -> list[str]:
@@ -249,6 +258,7 @@ class BatchExecution:
         ]
         if register.added:
             self.has_written = True
+            self._telling.added([added.row for added in register.added])
             rows = [(*added.row, added.input_hash) for added in register.added]
             yield [Write(_KEYS, sorted(keyed)), Write(_RUNS, sorted(rows))]  # in order: two nodes may add the same ones
         if page.copies:
@@ -390,15 +400,13 @@ class BatchExecution:
         failpoint("claim")
         yield from self._write()
         ids, more = yield from find_due(claim)
-        if not ids:
-            return Claimed([], more)
         taken = [run for run in (yield from self._drafts(ids)) if drafts.is_due(run, claim.at_ms)]
         for run in taken:
             drafts.take(self._page, run, claim.at_ms)
         yield from self._write()
-        rows = yield from ask("find_rows", list[RunRow], to_json([run.run_id for run in taken]))
         # Where another node was faster with some of them, there may be others.
-        return Claimed(rows, more or len(taken) < len(ids))
+        more = more or len(taken) < len(ids)
+        return (yield from claimed(claim, [run.run_id for run in taken], more=more, passes_over=self._passes_over))
 
     def _keep_key(self, keep: KeepKey) -> Plan[int]:
         self.has_written = True
@@ -443,6 +451,7 @@ class BatchExecution:
             answers = yield [Lock(list(missing), ending)]
             for run in answers[0]:
                 runs[run.run_id] = run
+            self._telling.read(answers[0])
 
     def remember(self) -> None:
         """Keep what this node owns for its next batch, now that this one is committed."""
@@ -457,6 +466,8 @@ class BatchExecution:
 
     def _write(self) -> Plan[None]:
         page = self._page
+        if self._is_shared:
+            self._telling.moved()
         wanted, recalled = page_writes(page, self._were)
         wanted += self._recording.writes()
         if wanted:

@@ -4,8 +4,8 @@ import heapq
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from stepwell.store.base import Claim
-from stepwell.store.plans import Plan, ask, to_json
+from stepwell.store.base import Claim, Claimed, RunRow
+from stepwell.store.plans import Plan, Together, ask, to_json
 
 
 class Due(NamedTuple):
@@ -36,6 +36,18 @@ def find_due(claim: Claim) -> Plan[tuple[list[str], bool]]:
     if not selection.more:
         yield from selection.fill(new)
     return selection.ids, selection.more
+
+
+def claimed(claim: Claim, taken: Sequence[str], *, more: bool, passes_over: bool) -> Plan[Claimed]:
+    """Return what became of a claim once its rows are written."""
+    together, rows, passed_over = Together(), list[RunRow](), list[bool]()
+    if taken:
+        together.ask("find_rows", list[RunRow], rows.extend, to_json(taken))
+    if passes_over and not more:
+        known = to_json(list(claim.workflows))
+        together.ask("passed_over", bool, passed_over.append, known, claim.at_ms, claim.alone_from)
+    yield from together.answers()
+    return Claimed(rows, more, any(passed_over))
 
 
 class _Selection:

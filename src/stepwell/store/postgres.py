@@ -41,6 +41,7 @@ from stepwell.store.base import (
 from stepwell.store.batch import BatchExecution, Outdated
 from stepwell.store.checking import RULES
 from stepwell.store.drafts import Draft, Page
+from stepwell.store.hints import Hint
 from stepwell.store.nodes import workflows_of
 from stepwell.store.postgres_address import parse_address
 from stepwell.store.postgres_batch import Transaction
@@ -211,7 +212,7 @@ class PostgresStore:
         owned, self._owned = self._owned, {}
         if self._cautious or not self._speech.has.data_modifying_cte:
             owned, self._cautious = {}, max(0, self._cautious - 1)
-        execution = BatchExecution(page := self._page(batch), owned, is_shared=True)
+        execution = BatchExecution(page := self._page(batch), owned, is_shared=True, passes_over=self.has.skip_locked)
         transaction = self._transaction(wire, batch)
         stage = "before"
         try:
@@ -238,7 +239,7 @@ class PostgresStore:
         self._owned = owned
         self._lease.committed(batch.node_id, batch.lease_ms, boot_ms)
         if execution.has_written:
-            self._hints.written()
+            self._hints.written(execution.hint(has_workers=batch.lease_ms is not None))
         return Committed(results, page.mailed, page.ended_besides, execution.collections)
 
     def _transaction(self, wire: Wire, batch: Batch) -> Transaction:
@@ -329,7 +330,7 @@ class PostgresStore:
         """See ``Store``. Here only the lease tells."""
         return []
 
-    def watch(self, changed: Callable[[], None]) -> None:
+    def watch(self, changed: Callable[[Hint], None]) -> None:
         """See ``Store``."""
         self._hints.watch(changed)
 

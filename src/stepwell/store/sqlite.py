@@ -33,6 +33,7 @@ from stepwell.store.base import (
     Snapshot,
     StoredRun,
 )
+from stepwell.store.hints import ANYTHING, Hint
 from stepwell.store.lanes import Lane
 from stepwell.store.nodes import workflows_of
 from stepwell.store.records import Changes, CollectionRow, RecordQuery, RecordRows
@@ -165,13 +166,13 @@ class SqliteStore:
         # Of the files alone: it is looked at often, and the database is not to be asked for it.
         return await self._read(lambda _: nodes.gone())
 
-    def watch(self, changed: Callable[[], None]) -> None:
+    def watch(self, changed: Callable[[Hint], None]) -> None:
         """See ``Store``."""
         loop = asyncio.get_running_loop()
 
         def hint() -> None:
             try:
-                loop.call_soon_threadsafe(changed)
+                loop.call_soon_threadsafe(changed, ANYTHING)
             except RuntimeError:  # the loop is closed
                 self._writer.changed = None
 
