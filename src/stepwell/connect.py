@@ -1,5 +1,6 @@
 """URL -> Engine: the only place that chooses between SQLite, PostgreSQL and a server."""
 
+import asyncio
 import re
 from pathlib import Path
 from typing import Final
@@ -9,12 +10,14 @@ from stepwell.clock import Clock
 from stepwell.engine.api import Engine
 from stepwell.errors import ValidationError
 from stepwell.settings import Settings, api_key_from_environment, url_from_environment
+from stepwell.store.schema import Schema
 
 DEFAULT_URL: Final = "sqlite:///.stepwell/stepwell.db"
 _FORMS: Final = (
     "sqlite:///relative.db, sqlite:////absolute.db, postgresql://user@host/database, memory://, http://host:port, https://host"
 )
 _POSTGRES: Final = ("postgresql", "postgres")
+_SERVER: Final = ("http", "https")
 
 
 def connect(
@@ -39,7 +42,7 @@ def connect(
         return _embedded(None, clock, settings)
     if parts.scheme == "sqlite":
         return _embedded(_path(text, parts.path, parts.netloc), clock, settings)
-    if parts.scheme in {"http", "https"}:
+    if parts.scheme in _SERVER:
         return _remote(text, parts, api_key, clock, settings)
     if parts.scheme in _POSTGRES:
         return _on_postgres(text, clock, settings)
@@ -92,6 +95,37 @@ def find_file(url: str | None) -> Path | None:
     """
     text, parts = _split(url)
     return _path(text, parts.path, parts.netloc) if parts.scheme == "sqlite" else None
+
+
+def is_server(url: str | None) -> bool:
+    """Tell whether a URL names a server, and not a store itself.
+
+    Raises:
+        ValidationError: As in ``connect``.
+    """
+    return _split(url)[1].scheme in _SERVER
+
+
+async def find_schema(url: str | None) -> Schema | None:
+    """Return the schema of the store that a URL names, which is not changed; None for a server, and where nothing is there.
+
+    Raises:
+        ValidationError: As in ``connect``.
+        CorruptStoreError: It is newer than this code, or no store.
+        UnavailableError: It cannot be reached.
+    """
+    text, parts = _split(url)
+    if parts.scheme == "sqlite":
+        from stepwell.store.migrate import find_schema as find_in_file
+
+        path = _path(text, parts.path, parts.netloc)
+        return await asyncio.to_thread(find_in_file, path)
+    if parts.scheme in _POSTGRES:
+        connect(url)  # for what it raises
+        from stepwell.store.postgres_migrate import find_schema as find_in_database
+
+        return await find_in_database(text, clock=Clock(), settings=Settings.from_environment())
+    return None
 
 
 def without_password(url: str) -> str:

@@ -1,10 +1,15 @@
 """``stepwell db``, as the person who looks after a store runs it."""
 
 import json
+import os
+import signal
+import sys
 from pathlib import Path
 
+import apsw
 import pytest
 
+from stepwell.store.migrate import MIGRATIONS
 from tests.e2e.commands import Shell
 
 APP = """
@@ -52,7 +57,8 @@ def test_old_runs_are_counted_and_removed_and_it_is_noted(shell: Shell):
     assert ids(shell) == {"new"}
     assert shell.run("runs", "show", "added").code == 4
     noted = [entry["result"] for entry in shell.run("db", "audit").lines if entry["action"] == "pruneRuns"]
-    assert noted == ["0 runs", "1 runs", "0 runs", "1 runs"]
+    assert noted[::2] == ["started"] * 4
+    assert noted[1::2] == ["0 runs", "1 runs", "0 runs", "1 runs"]
     assert shell.run("db", "check").code == 0
 
 
@@ -100,7 +106,8 @@ def test_what_is_exported_can_be_read_by_another_tool(shell: Shell):
     assert next(line["run"] for line in lines if line["kind"] == "run" and line["run"]["runId"] == "added") == shown
     events = shell.run("runs", "events", "added", "--json").json
     assert [line["event"] for line in lines if line["kind"] == "event" and line["event"]["runId"] == "added"] == events["items"]
-    assert [entry["result"] for entry in shell.run("db", "audit").lines if entry["action"] == "exportRuns"] == ["3 runs"]
+    noted = [entry["result"] for entry in shell.run("db", "audit").lines if entry["action"] == "exportRuns"]
+    assert noted == ["started", "3 runs"]
     piped = shell.run("db", "export", "--run", "failed")
     assert [line["kind"] for line in piped.lines] == ["export", "run", "event", "event", "event", "end"]
 
@@ -109,7 +116,67 @@ def test_an_export_that_does_not_come_to_its_end_leaves_no_file(shell: Shell):
     filled(shell)
     assert shell.run("db", "export", "all.jsonl", "--run", "nobody").code == 4
     assert shell.run("db", "export", "nowhere/all.jsonl").code == 2
+    assert shell.run("db", "export", "").code == 2
+    assert shell.run("db", "export", ".").code == 2
     assert shell.run("db", "export", "all.jsonl", "--run", "added", "--status", "failed").code == 2
     assert sorted(path.name for path in shell.folder.glob("*.jsonl")) == []
     assert list(shell.folder.glob(".*.part")) == []
     assert shell.run_unread("db", "export").code == 130
+
+
+def test_an_export_that_is_killed_leaves_no_file_of_that_name_and_the_audit_log_tells(shell: Shell):
+    filled(shell)
+    assert shell.run("db", "export", "all.jsonl", STEPWELL_FAILPOINTS="export.run=kill@3").code == -signal.SIGKILL
+    assert not (shell.folder / "all.jsonl").exists()
+    failed = shell.run("db", "export", "all.jsonl", "--run", "added", "--run", "nobody")
+    assert failed.code == 4
+    assert shell.run("db", "export", "all.jsonl").code == 0
+    noted = [entry["result"] for entry in shell.run("db", "audit").lines if entry["action"] == "exportRuns"]
+    assert noted == ["started", "started", "failed: there is no run 'nobody'", "started", "3 runs"]
+
+
+def test_an_export_for_which_there_is_no_room_says_so_and_leaves_no_file(shell: Shell, postgres_url: str):
+    shell.url = postgres_url
+    assert shell.run("trigger", "add", "--input", json.dumps("x" * 100_000)).code == 0
+    full = shell.paste(f"ulimit -f 50; {sys.executable} -m stepwell db export all.jsonl")
+    assert (full.code, "'all.jsonl' cannot be written: File too large" in full.err) == (2, True), full.err
+    assert list(shell.folder.glob("*all.jsonl*")) == []
+    assert "failed: 'all.jsonl' cannot be written" in shell.run("db", "audit").lines[-1]["result"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no device that is always full")
+def test_an_export_into_a_pipe_or_device_writes_there_and_does_not_replace_it(shell: Shell):
+    filled(shell)
+    full = shell.paste(f"{sys.executable} -m stepwell db export > /dev/full")
+    assert (full.code, "standard output cannot be written: No space left" in full.err) == (2, True), full.err
+    os.mkfifo(shell.folder / "pipe")
+    read = shell.paste(f"cat pipe & {sys.executable} -m stepwell db export pipe; wait")
+    assert [line["kind"] for line in read.lines][-1] == "end"
+    assert (shell.folder / "pipe").is_fifo()
+
+
+def test_a_store_of_an_older_schema_is_told_and_not_changed_by_a_look(shell: Shell):
+    filled(shell)
+    older = apsw.Connection(str(shell.folder / "runs.db"))
+    older.pragma("user_version", MIGRATIONS[-1][0] - 1)
+    older.close()
+    (shell.folder / "empty.db").touch()
+    if MIGRATIONS[-1][0] > 1:
+        checked = shell.run("db", "check")
+        assert (checked.code, "run `stepwell db migrate`" in checked.err) == (1, True)
+        doctor = shell.run("doctor")
+        assert (doctor.code, "run `stepwell db migrate`" in doctor.out) == (1, True)
+    newer = apsw.Connection(str(shell.folder / "runs.db"))
+    newer.pragma("user_version", MIGRATIONS[-1][0] + 1)
+    newer.close()
+    for command in (("db", "check"), ("db", "migrate"), ("db", "prune", "--older-than", "1d", "--yes"), ("db", "export")):
+        refused = shell.run(*command)
+        assert (refused.code, "newer stepwell" in refused.err) == (3, True), refused.err
+    doctor = shell.run("doctor")
+    assert (doctor.code, "newer stepwell" in doctor.out) == (1, True)
+
+
+def test_a_server_is_not_migrated_by_others(shell: Shell):
+    refused = shell.run("db", "migrate", "--store", "http://127.0.0.1:1")
+    assert refused.code == 2
+    assert "a server brings its own store up to date" in refused.err

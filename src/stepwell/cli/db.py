@@ -11,9 +11,9 @@ from stepwell.cli.export import export
 from stepwell.cli.options import DEFAULT, Common, Flag
 from stepwell.cli.output import print_json, print_line, print_value, say
 from stepwell.cli.prune import prune
-from stepwell.cli.stores import audit_of
+from stepwell.cli.stores import audit_of, refuse_other_schema
 from stepwell.clock import Clock
-from stepwell.connect import connect, find_file
+from stepwell.connect import connect, find_file, is_server
 from stepwell.engine.access_calls import AuditLog, KeyBook
 from stepwell.errors import ValidationError
 from stepwell.settings import Settings, url_from_environment
@@ -29,6 +29,7 @@ for command in (export, prune):
 @db.command
 async def check(*, common: Common = DEFAULT) -> Exit:
     """Verify the store: its file, its schema, and that what it holds makes sense. Changes nothing. Exit code 1 if it does not."""
+    await refuse_other_schema(common)
     async with common.client_of_existing() as client:
         problems = await client.check_store()
     if common.json:
@@ -69,14 +70,16 @@ async def migrate(*, distribute: Literal["citus"] | None = None, common: Common 
     distribute
         Spread the tables over the machines of a Citus, all rows of a run on one of them. Refused where there is none.
     """
+    if is_server(common.store):
+        raise UsageError("a server brings its own store up to date when it starts: name the store itself with --store")
     if distribute:
         await asyncio.to_thread(_distribute, common.store or url_from_environment() or "")
     engine = connect(common.store)
+    assert isinstance(engine, KeyBook), "what is not behind a server keeps an audit log"
     await engine.open()
     try:
         stats = await engine.stats()
-        if isinstance(engine, KeyBook):
-            await audit_of(engine).note("cli", "migrateStore", f"--distribute {distribute}" if distribute else "")
+        await audit_of(engine).note("cli", "migrateStore", f"--distribute {distribute}" if distribute else "")
     finally:
         await engine.close()
     if common.json:

@@ -16,7 +16,7 @@ from stepwell.cli.control import ALL, Filter
 from stepwell.cli.exits import Exit, UsageError
 from stepwell.cli.options import DEFAULT, Common, StatusName, Tags
 from stepwell.cli.output import print_json, say, wire
-from stepwell.cli.stores import audit_of, opened_store
+from stepwell.cli.stores import noted, opened_store
 from stepwell.engine.keeping import Signal, Unreadable
 from stepwell.engine.present import rfc3339
 from stepwell.model import Event, Run
@@ -45,7 +45,8 @@ async def export(
     if run and not (only.is_empty and status is None):
         raise UsageError("name runs with --run, or a filter, and not both")
     counts: Counter[str] = Counter()
-    async with opened_store(common) as engine:
+    what = " ".join(run) if run else json.dumps(msgspec.to_builtins(only.asked(status)), default=str)
+    async with opened_store(common) as engine, noted(engine, "exportRuns", what) as outcome:
         with _opened(file) as target:
             begin = {"kind": "export", "format": FORMAT, "stepwell": version("stepwell"), "at": rfc3339(engine.now_ms())}
             _write(target, begin)
@@ -57,8 +58,7 @@ async def export(
                     say(f"{counts['run']:,} runs, {counts['event']:,} events")
             total = {f"{kind}s" if kind != "unreadable" else kind: counts[kind] for kind in _KINDS.values()}
             _write(target, {"kind": "end", **total})
-        what = " ".join(run) if run else json.dumps(msgspec.to_builtins(only.asked(status)), default=str)
-        await audit_of(engine).note("cli", "exportRuns", what, result=f"{counts['run']} runs")
+        outcome.text = f"{counts['run']} runs"
     say(f"{counts['run']:,} runs, {counts['event']:,} events, {counts['signal']:,} signals")
     if counts["unreadable"]:
         say(f"of {counts['unreadable']:,} runs something could not be read: the lines of kind `unreadable` say what", "yellow")
@@ -81,22 +81,39 @@ def _write(target: IO[str], line: dict[str, Any]) -> None:
 def _opened(file: str) -> Generator[IO[str]]:
     """Open what is written to. Payloads may be secret: a file is for this user alone."""
     if file == "-":
-        with open(sys.stdout.fileno(), "w", encoding="utf-8", newline="", closefd=False) as target:
+        with _told("standard output"), open(sys.stdout.fileno(), "w", encoding="utf-8", newline="", closefd=False) as target:
             yield target
         return
     path = Path(file)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        # A pipe or a device: it must not be replaced by a file.
+        with _told(repr(file)), path.open("w", encoding="utf-8", newline="") as target:
+            yield target
+        return
+    if path.is_dir():
+        raise UsageError(f"{file!r} cannot be written: it is a folder")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
         raise UsageError(f"{file!r} cannot be written: {error.strerror}") from None
     try:
-        with open(descriptor, "w", encoding="utf-8", newline="") as target:
+        with _told(repr(file)), open(descriptor, "w", encoding="utf-8", newline="") as target:
             yield target
             target.flush()
             os.fsync(target.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise UsageError(f"{file!r} cannot be written: {error.strerror}") from None
+        with _told(repr(file)):
+            part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _told(name: str) -> Generator[None]:
+    """Tell of what cannot be written. Whoever has stopped reading a pipe knows that himself."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UsageError(f"{name} cannot be written: {error.strerror}") from None

@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias
 from stepwell.cli.exits import Exit, UsageError
 from stepwell.cli.options import DEFAULT, Common, Flag
 from stepwell.cli.output import notes, print_json, print_value, say
-from stepwell.cli.stores import audit_of, opened_store
+from stepwell.cli.stores import Outcome, noted, opened_store
 from stepwell.durations import from_ms, parse_ms, to_ms
 from stepwell.engine.keeping import Keeper, OldRuns, Removed
 from stepwell.model import Status
@@ -60,9 +60,9 @@ async def prune(
         if matched and not yes and not _agrees(matched):
             say("nothing was removed")
             return Exit.FAILED
-        removed = await _prune(engine, which)
         what = f"before {from_ms(before_ms).isoformat()}, {' '.join(which.statuses)}, {workflow or 'all workflows'}"
-        await audit_of(engine).note("cli", "pruneRuns", what, result=f"{removed.runs} runs")
+        async with noted(engine, "pruneRuns", what) as outcome:
+            removed = await _prune(engine, which, outcome)
         return _tell(removed, matched, common, "are removed")
 
 
@@ -72,9 +72,10 @@ def _agrees(count: int) -> bool:
     return notes().input(f"remove {count:,} runs for good? [y/N] ").strip().lower() in {"y", "yes"}
 
 
-async def _prune(engine: Keeper, which: OldRuns) -> Removed:
+async def _prune(engine: Keeper, which: OldRuns, outcome: Outcome) -> Removed:
     removed, told = Removed(), 0
     async for removed in engine.prune(which):
+        outcome.text = f"{removed.runs} runs"
         if removed.rows // _TOLD_EACH > told:
             told = removed.rows // _TOLD_EACH
             say(f"{removed.runs:,} runs, {removed.rows:,} rows")

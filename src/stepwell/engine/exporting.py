@@ -13,6 +13,7 @@ from stepwell.engine.present import event_of
 from stepwell.engine.reading import query_of
 from stepwell.engine.retention import Retention
 from stepwell.errors import NotFoundError
+from stepwell.failpoints import failpoint
 from stepwell.model import Event, Run
 from stepwell.progress import Message
 from stepwell.store.base import Snapshot, StoredRun
@@ -29,6 +30,7 @@ class Exporting(Retention):
         self.here()
         async with self.store.snapshot() as snapshot:
             async for stored in _chosen(snapshot, only, run_ids):
+                failpoint("export.run")
                 try:
                     async for each in self._all_of(snapshot, stored):
                         yield each

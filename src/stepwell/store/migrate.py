@@ -4,13 +4,16 @@ Whoever calls holds the lock that lets one process write, so that a second one f
 """
 
 from importlib.resources import files
+from pathlib import Path
 
 import uuid_utils
 
 from stepwell.clock import Clock
 from stepwell.errors import CorruptStoreError
 from stepwell.failpoints import failpoint
-from stepwell.store.sqlite_connection import APPLICATION_ID, Connection
+from stepwell.store.schema import Schema
+from stepwell.store.sqlite_connection import APPLICATION_ID, Connection, connect_reader, refuse_foreign
+from stepwell.store.sqlite_errors import not_readable
 from stepwell.store.statements import statement
 
 _TABLE = statement("sqlite/create_migrations")
@@ -34,12 +37,7 @@ def migrate(connection: Connection, clock: Clock, name: str) -> None:
     Raises:
         CorruptStoreError: The database is newer than this code. It is not changed.
     """
-    newest = MIGRATIONS[-1][0]
-    version = connection.pragma("user_version")
-    if version > newest:
-        raise CorruptStoreError(
-            f"{name} was written by a newer stepwell (its schema is number {version}, this one knows {newest}): upgrade stepwell"
-        )
+    version = _version(connection, name)
     for number, script, text in MIGRATIONS:
         if number <= version:
             continue
@@ -52,3 +50,36 @@ def migrate(connection: Connection, clock: Clock, name: str) -> None:
                 connection.execute(_UPGRADE, (str(uuid_utils.uuid7()), clock.now_ms(), script))
             connection.pragma("application_id", APPLICATION_ID)
             connection.pragma("user_version", number)
+
+
+def find_schema(path: Path) -> Schema | None:
+    """Look at the schema of a file; None if there is none, or it is empty.
+
+    Raises:
+        CorruptStoreError: It is newer than this code, or no store.
+        UnavailableError: It cannot be read.
+    """
+    try:
+        if not path.exists():
+            return None
+        refuse_foreign(path)
+        connection = connect_reader(path)
+        try:
+            version = _version(connection, str(path))
+        finally:
+            connection.close()
+    except Exception as error:
+        known = not_readable(error, str(path))
+        if known is None or known is error:
+            raise
+        raise known from error
+    return Schema(str(path), version, MIGRATIONS[-1][0]) if version else None
+
+
+def _version(connection: Connection, name: str) -> int:
+    newest, version = MIGRATIONS[-1][0], int(connection.pragma("user_version"))
+    if version > newest:
+        raise CorruptStoreError(
+            f"{name} was written by a newer stepwell (its schema is number {version}, this one knows {newest}): upgrade stepwell"
+        )
+    return version

@@ -11,10 +11,15 @@ from typing import Final
 
 import uuid_utils
 
+from stepwell.clock import Clock
 from stepwell.errors import CorruptStoreError, UnavailableError
 from stepwell.failpoints import failpoint
+from stepwell.settings import Settings
+from stepwell.store.postgres_address import parse_address
+from stepwell.store.postgres_pool import Pool
 from stepwell.store.postgres_rows import Speech, changed
 from stepwell.store.postgres_wire import ServerError, Wire, is_worth_repeating, sqlstate_of
+from stepwell.store.schema import Schema
 
 _LEASE_MS: Final = 15_000
 _LOOK_S: Final = 0.05
@@ -65,14 +70,35 @@ async def migrate(wire: Wire, speech: Speech, name: str, holder: str) -> None:
             await wire.execute(speech.text("give_lease"), "migrate", holder)
 
 
+async def find_schema(url: str, *, clock: Clock, settings: Settings) -> Schema | None:
+    """Look at the schema of a database; None if there is no store in it.
+
+    Raises:
+        CorruptStoreError: It is newer than this code.
+        UnavailableError: It cannot be reached or read.
+    """
+    address, speech = parse_address(url), Speech(None)
+    pool = Pool(address, speech, clock=clock, settings=settings)
+    try:
+        async with pool.lend() as wire:
+            version = await _known_version(wire, speech, address.name)
+    finally:
+        await pool.close()
+    return Schema(address.name, version, MIGRATIONS[-1][0]) if version else None
+
+
 async def _is_current(wire: Wire, speech: Speech, name: str) -> bool:
+    return await _known_version(wire, speech, name) == MIGRATIONS[-1][0]
+
+
+async def _known_version(wire: Wire, speech: Speech, name: str) -> int:
     newest = MIGRATIONS[-1][0]
     version = await _version(wire, speech)
     if version > newest:
         raise CorruptStoreError(
             f"{name} was written by a newer stepwell (its schema is number {version}, this one knows {newest}): upgrade stepwell"
         )
-    return version == newest
+    return version
 
 
 async def _version(wire: Wire, speech: Speech) -> int:
