@@ -174,6 +174,7 @@ def test_doctor_tells_which_database_it_is_and_what_it_lacks(shell: Shell, postg
         items = shell.run("doctor", "--json", "--store", url).json["items"]
         return next(each["detail"] for each in items if each["check"] == "database")
 
+    assert shell.run("db", "migrate", "--store", "sqlite:///app.db").code == 0
     assert database("sqlite:///app.db").startswith("SQLite 3.")
     assert database(postgres_url).startswith("PostgreSQL ")
     assert database(f"{postgres_url}&without=skip_locked").endswith(", without skip_locked")

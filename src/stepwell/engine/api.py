@@ -93,6 +93,17 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Each ``[name, version]``; "" for no version."""
 
 
+class InFlight(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """How many runs of a workflow are not over."""
+
+    workflow_name: str
+    version: str | None
+    pending: int = 0
+    running: int = 0
+    """Those that wait or sleep included."""
+    paused: int = 0
+
+
 class Worker(Protocol):
     """What executes runs, as its session sees it."""
 
@@ -312,6 +323,10 @@ class Engine(Protocol):
         ...
 
     async def stats(self) -> Stats: ...
+
+    async def in_flight(self) -> list[InFlight]:
+        """Count the runs that are not over, by workflow and version. It looks at each of them."""
+        ...
 
     async def queue_depth(self, most: int) -> int:
         """Return how many runs wait for a worker with room; counting ends at ``most``."""

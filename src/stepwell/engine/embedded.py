@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from stepwell import codec
 from stepwell.clock import Clock
 from stepwell.durations import from_ms
-from stepwell.engine.api import Session, SignalRequest, TriggerRequest, Worker, WorkerInfo
+from stepwell.engine.api import InFlight, Session, SignalRequest, TriggerRequest, Worker, WorkerInfo
 from stepwell.engine.created import created_payload
 from stepwell.engine.explain import explain
 from stepwell.engine.exporting import Exporting
@@ -169,6 +169,16 @@ class EmbeddedEngine(Exporting):
         counts = await self.store.counts()
         runs: dict[str, int] = {status: counts.runs.get(index, 0) for index, status in enumerate(STATUSES)}
         return Stats(runs=runs, claimable=counts.claimable, nodes=counts.nodes, counters=dict(counters))
+
+    async def in_flight(self) -> list[InFlight]:
+        """See ``Engine.in_flight``."""
+        self.here()
+        found: dict[tuple[str, str], dict[str, int]] = {}
+        for workflow, version, status, count in await self.store.in_flight():
+            found.setdefault((workflow, version), {})[STATUSES[status]] = count
+        return [
+            InFlight(workflow_name=name, version=version or None, **counts) for (name, version), counts in sorted(found.items())
+        ]
 
     async def queue_depth(self, most: int) -> int:
         """See ``Engine.queue_depth``."""

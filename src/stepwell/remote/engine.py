@@ -12,14 +12,22 @@ from msgspec import Raw
 
 from stepwell.clock import Alarm, Clock
 from stepwell.durations import from_ms
-from stepwell.engine.api import ForkRequest, MadeHook, RunFilter, SignalRequest, TriggerRequest, UpdateRequest, Worker, WorkerInfo
+from stepwell.engine.api import (
+    ForkRequest,
+    MadeHook,
+    RunFilter,
+    SignalRequest,
+    TriggerRequest,
+    UpdateRequest,
+    Worker,
+)
 from stepwell.engine.record_calls import Records
 from stepwell.errors import StepwellError, ValidationError
 from stepwell.execution.tokens import parse_token
-from stepwell.model import Event, Hook, Page, Run, Stats
-from stepwell.remote.access import RemoteAccess
+from stepwell.model import Event, Hook, Page, Run
 from stepwell.remote.clock import ServerClock
 from stepwell.remote.http import Http
+from stepwell.remote.looks import RemoteLooks
 from stepwell.remote.problems import read_batch
 from stepwell.remote.records import RemoteRecords
 from stepwell.remote.session import RemoteSession
@@ -29,12 +37,9 @@ from stepwell.remote.values import (
     read_events,
     read_hook,
     read_hooks,
-    read_problems,
     read_run,
     read_runs,
-    read_stats,
     read_why,
-    read_workers,
 )
 from stepwell.settings import Settings
 
@@ -116,7 +121,7 @@ class _Result(_Body):
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class RemoteEngine(RemoteAccess):
+class RemoteEngine(RemoteLooks):
     """Implements ``Engine`` over a server's URL."""
 
     def __init__(self, url: str, *, api_key: str | None, clock: Clock, settings: Settings) -> None:
@@ -248,26 +253,6 @@ class RemoteEngine(RemoteAccess):
     async def why(self, run_id: str) -> str:
         """See ``Engine.why``."""
         return read_why(await self._http.ask("GET", f"{_run(run_id)}/why"))
-
-    async def stats(self) -> Stats:
-        """See ``Engine.stats``."""
-        return read_stats(await self._http.ask("GET", f"{_BASE}/stats"))
-
-    async def queue_depth(self, most: int) -> int:
-        """See ``Engine.queue_depth``."""
-        return min(most, (await self.stats()).claimable)
-
-    async def workers(self) -> list[WorkerInfo]:
-        """See ``Engine.workers``."""
-        return read_workers(await self._http.ask("GET", f"{_BASE}/workers"))
-
-    async def ready(self) -> None:
-        """See ``Engine.ready``."""
-        await self._http.ask("GET", "/readyz")
-
-    async def check(self) -> list[str]:
-        """See ``Engine.check``."""
-        return read_problems(await self._http.ask("GET", f"{_BASE}/check"))
 
     # -- what is sent to runs, and heard of them
 

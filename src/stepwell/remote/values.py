@@ -7,7 +7,8 @@ import msgspec
 from msgspec import Raw
 
 from stepwell import codec
-from stepwell.engine.api import WorkerInfo
+from stepwell.durations import to_ms
+from stepwell.engine.api import InFlight, WorkerInfo
 from stepwell.model import ErrorDetails, Event, Hook, Page, Run, Stats, Status, WaitingFor
 
 _NULL: Final = Raw(b"null")
@@ -90,6 +91,14 @@ class _Workers(msgspec.Struct):
     items: list[WorkerInfo]
 
 
+class _InFlight(msgspec.Struct):
+    items: list[InFlight]
+
+
+class _Health(msgspec.Struct):
+    now: datetime | None = None
+
+
 class _Problems(msgspec.Struct):
     problems: list[str]
 
@@ -106,6 +115,8 @@ _hook: Final = msgspec.json.Decoder(WireHook).decode
 _hooks: Final = msgspec.json.Decoder(_Hooks).decode
 _why: Final = msgspec.json.Decoder(_Why).decode
 _workers: Final = msgspec.json.Decoder(_Workers).decode
+_in_flight: Final = msgspec.json.Decoder(_InFlight).decode
+_health: Final = msgspec.json.Decoder(_Health).decode
 _problems: Final = msgspec.json.Decoder(_Problems).decode
 _stats: Final = msgspec.json.Decoder(Stats).decode
 
@@ -186,6 +197,17 @@ def read_stats(body: bytes) -> Stats:
 def read_problems(body: bytes) -> list[str]:
     """Read an answer that is what is wrong with a store."""
     return _problems(body).problems
+
+
+def read_in_flight(body: bytes) -> list[InFlight]:
+    """Read an answer that is a count of the runs that are not over."""
+    return _in_flight(body).items
+
+
+def read_time(body: bytes) -> int | None:
+    """Return the store's time from an answer that says how the server is, in ms since 1970 UTC; None if it does not tell."""
+    now = _health(body).now
+    return None if now is None else to_ms(now, field="now")
 
 
 def read_workers(body: bytes) -> list[WorkerInfo]:

@@ -351,6 +351,8 @@ class Health(_Shown, omit_defaults=True):
 
     status: Literal["ok", "unavailable"]
     detail: str | None = None
+    now: Time | None = None
+    """What time it is there."""
 
 
 Runs: TypeAlias = list[Run[Any]]

@@ -4,6 +4,7 @@ import asyncio
 
 from msgspec import structs
 
+from stepwell.durations import from_ms
 from stepwell.errors import StepwellError
 from stepwell.server.answers import Answer, answer
 from stepwell.server.bodies import Definition, Health, NoQuery, Problems
@@ -35,6 +36,13 @@ async def workers(request: Request) -> Answer:
     return answer({"items": [worker for worker in shown if worker.workflows], "nextCursor": None})
 
 
+async def in_flight(request: Request) -> Answer:
+    """Count the runs that are not over, by workflow and version."""
+    request.query(NoQuery)
+    shown = [each for each in await request.world.engine.in_flight() if request.identity.sees(each.workflow_name)]
+    return answer({"items": shown, "nextCursor": None})
+
+
 async def definitions(request: Request) -> Answer:
     """List the workflows that live workers know."""
     request.query(NoQuery)
@@ -63,7 +71,7 @@ async def ready(request: Request) -> Answer:
         await request.world.engine.ready()
     except StepwellError as error:
         return answer(Health(status="unavailable", detail=error.code), 503)
-    return answer(Health(status="ok"))
+    return answer(Health(status="ok", now=from_ms(request.world.engine.now_ms())))
 
 
 async def page(request: Request) -> Answer:

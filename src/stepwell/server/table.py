@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from stepwell.engine.access_calls import AuditEntry, KeyInfo, MadeKey
-from stepwell.engine.api import WorkerInfo
+from stepwell.engine.api import InFlight, WorkerInfo
 from stepwell.model import CollectionSettings, Event, Hook, Run, Stats
 from stepwell.server import access, bodies, events, hooks, look, records, runs, workers
 from stepwell.server.answers import Answer
@@ -161,6 +161,10 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(
         "GET", f"{_BASE}/workers", "listWorkers", "read", look.workers,
         summary="List live workers", answers={200: [WorkerInfo]},
+    ),
+    Route(
+        "GET", f"{_BASE}/in-flight", "listInFlight", "read", look.in_flight,
+        summary="Count the runs that are not over, by workflow and version", answers={200: [InFlight]},
     ),
     Route(
         "GET", _COLLECTIONS, "listCollections", "records:*:r", records.collections,

@@ -662,6 +662,10 @@ class Store(RunReads, RecordReads, Protocol):
 
     async def counts(self) -> Counts: ...
 
+    async def in_flight(self) -> list[tuple[str, str, int, int]]:
+        """How many runs are not over: workflow, version, status and count."""
+        ...
+
     async def queue_depth(self, most: int) -> int:
         """How many runs are claimable; counting ends at ``most``."""
         ...

@@ -403,6 +403,10 @@ class PostgresStore:
         """See ``Store``."""
         return await self._read(lambda reader: reads.counts(reader, self.now_ms()))
 
+    async def in_flight(self) -> list[tuple[str, str, int, int]]:
+        """See ``Store``."""
+        return await self._read(reads.in_flight)
+
     async def queue_depth(self, most: int) -> int:
         """See ``Store``."""
         return await self._read(lambda reader: reads.queue_depth(reader, self.now_ms(), most))

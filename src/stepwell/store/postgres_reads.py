@@ -173,6 +173,11 @@ async def counts(reader: Reader, now_ms: int) -> Counts:
     return Counts(by_status, await queue_depth(reader, now_ms, COUNTED_MAX), len(await live_nodes(reader)))
 
 
+async def in_flight(reader: Reader) -> list[tuple[str, str, int, int]]:
+    """Count runs that are not over, by workflow, version and status."""
+    return [(workflow, version, status, count) for workflow, version, status, count in await reader.rows("count_in_flight")]
+
+
 async def queue_depth(reader: Reader, now_ms: int, most: int) -> int:
     """Count runs that are claimable."""
     count: int = await reader.wire.fetchval(reader.speech.text("count_claimable"), now_ms, most)

@@ -254,6 +254,10 @@ class SqliteStore:
         """See ``Store``."""
         return await self._read(lambda connection: reads.counts(connection, self._clock.now_ms()))
 
+    async def in_flight(self) -> list[tuple[str, str, int, int]]:
+        """See ``Store``."""
+        return await self._read(reads.in_flight)
+
     async def queue_depth(self, most: int) -> int:
         """See ``Store``."""
         return await self._read(lambda connection: reads.queue_depth(connection, self._clock.now_ms(), most))

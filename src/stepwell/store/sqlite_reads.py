@@ -49,6 +49,7 @@ _LIST_RUNS = statement("common/list_runs")
 _MAIL_OF = statement("common/mail_of")
 _PRUNABLE = statement("common/prunable")
 _COUNT_BY_STATUS = statement("common/count_by_status")
+_COUNT_IN_FLIGHT = statement("common/count_in_flight")
 _COUNT_CLAIMABLE = statement("common/count_claimable")
 
 _TOO_MUCH_OR_UNREADABLE = (apsw.TooBigError, apsw.SQLError, msgspec.DecodeError, UnicodeDecodeError)
@@ -202,6 +203,11 @@ def counts(connection: Connection, now_ms: int) -> Counts:
     """Count runs and nodes."""
     by_status: dict[int, int] = dict(all_rows(connection, _COUNT_BY_STATUS))
     return Counts(by_status, queue_depth(connection, now_ms, COUNTED_MAX), len(live_nodes(connection)))
+
+
+def in_flight(connection: Connection) -> list[tuple[str, str, int, int]]:
+    """Count runs that are not over, by workflow, version and status."""
+    return all_rows(connection, _COUNT_IN_FLIGHT)
 
 
 def queue_depth(connection: Connection, now_ms: int, most: int) -> int:

@@ -1,0 +1,3 @@
+from tests.servers import engine, live, settings
+
+__all__ = ["engine", "live", "settings"]
