@@ -15,6 +15,11 @@ WRITINGS_MAX: Constant = 64
 """Calls that write records, in one progress: so many results are in memory at once, each as long as a payload may be."""
 
 
+EVENTS_MAX: Constant = 2_000
+"""Events in one progress; and characters of their payloads, unless a single one has more."""
+EVENTS_CHARACTERS_MAX: Constant = 32 * 1024 * 1024
+
+
 class NewEvent(NamedTuple):
     """An event that is not numbered yet: the store gives it its ``seq`` in the commit."""
 

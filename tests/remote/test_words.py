@@ -19,7 +19,7 @@ from stepwell.progress import (
     WriteRecords,
     Writing,
 )
-from stepwell.remote.frames import MESSAGE_BYTES_MAX, Beat, ProgressFrame, WireEvent
+from stepwell.remote.frames import MESSAGE_BYTES_MAX, Beat, Drain, ProgressFrame, WireEvent
 from stepwell.remote.packing import Joiner, encode, pack
 from stepwell.remote.words import (
     assign_frame,
@@ -91,6 +91,17 @@ def test_a_frame_that_is_longer_than_a_message_travels_in_parts(text: str):
     joiner = Joiner()
     frames = [frame for message in messages for frame in joiner.up(message)]
     assert [encode(frame) for frame in frames] == [encode(Beat(1)), encode(long), encode(Beat(2))]
+
+
+def test_between_the_parts_of_a_frame_a_worker_says_that_it_lives_and_nothing_else():
+    long = encode(ProgressFrame("r", 1, 7, [WireEvent("step_completed", 1, payload=msgspec.Raw(json.dumps("x" * 3_000_000)))]))
+    first, *rest = pack([long])
+    joiner = Joiner()
+    assert list(joiner.up(first)) == []
+    assert list(joiner.up("[" + encode(Beat(1)).decode() + "]")) == [Beat(1)]
+    with pytest.raises(ValueError, match="between the parts"):
+        list(joiner.up("[" + encode(Drain()).decode() + "]"))
+    assert [encode(frame) for message in rest for frame in joiner.up(message)] == [long]
 
 
 def test_parts_without_an_end_are_refused():

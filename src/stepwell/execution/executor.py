@@ -28,7 +28,19 @@ from stepwell.execution.run_tasks import RunTasks
 from stepwell.execution.tasks import look_away
 from stepwell.execution.undoing import LIVE, Ending, Undo, Undoing
 from stepwell.model import STATUSES
-from stepwell.progress import Assignment, Final, Message, NewEvent, Outcome, Progress, Refused, StoredEvent, Waiting, WriteRecords
+from stepwell.progress import (
+    EVENTS_MAX,
+    Assignment,
+    Final,
+    Message,
+    NewEvent,
+    Outcome,
+    Progress,
+    Refused,
+    StoredEvent,
+    Waiting,
+    WriteRecords,
+)
 
 _log: Constant = logging.getLogger("stepwell.execution")
 _COMPLETED: Constant = STATUSES.index("completed")
@@ -356,6 +368,9 @@ class Execution:
     def take(self) -> Progress | None:
         """See ``Held.take``."""
         self._is_offered = False
+        part = self.outbox.portion()
+        if part < len(self.outbox.events):
+            return self._take_part(part)
         progress, rest = self._last_word, self.rest
         begins = self.undoing.to_record() if progress is None and self.undoing is not None else None
         if begins is not None:
@@ -369,7 +384,8 @@ class Execution:
         elif progress is None:
             suspend = self.rest.suspension()
             waiting = None if suspend else self.rest.to_show()
-            timeouts, self._timing_out = tuple(wait for wait in self._timing_out if wait.is_open), ()
+            late, room = tuple(wait for wait in self._timing_out if wait.is_open), EVENTS_MAX - part
+            timeouts, self._timing_out = late[:room], late[room:]
             if not (self.outbox.events or timeouts or suspend or waiting):
                 return None
             progress = Progress(run_id=self.run_id, turn=self.turn, events=[], mailbox_consumed=self.inbox.seen)
@@ -383,6 +399,14 @@ class Execution:
                 self._taken_timeouts = timeouts
         self.outbox.take_into(progress)
         self._taken = progress
+        return progress
+
+    def _take_part(self, count: int) -> Progress:
+        """Hand over the first of too many events. What is left goes with the next, which ``settled`` offers."""
+        self._taken = progress = Progress(run_id=self.run_id, turn=self.turn, events=[], mailbox_consumed=self.inbox.seen)
+        self.outbox.take_part_into(progress, count)
+        if progress.beyond and self.undoing is not None:
+            progress.undoing = self.undoing.to_record()  # else nobody takes more events than the history has room for
         return progress
 
     def settled(self, outcome: Outcome) -> None:

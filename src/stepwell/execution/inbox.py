@@ -76,7 +76,7 @@ class Inbox:
                 run.misfit(recorded=what, asked="its payload", line="")
                 return
             self.seen = message.mailbox_seq
-            run.outbox.consumed += ((message.mailbox_seq, message.message_id),)
+            run.outbox.consume(message.mailbox_seq, message.message_id)
             if message.kind == "pause":
                 # The rest is for who holds the run next: what is let go of must not have read more than it says.
                 run.drain()

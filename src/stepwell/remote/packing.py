@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from stepwell.remote.frames import FRAME_BYTES_MAX, MESSAGE_BYTES_MAX, Down, Part, Up
+from stepwell.remote.frames import FRAME_BYTES_MAX, MESSAGE_BYTES_MAX, Beat, Down, Part, Up
 
 _PART_CHARACTERS: Final = 200_000
 """Quoted, a character takes at most four bytes: UTF-8 may need as many, and nothing in JSON text is escaped to more than two."""
@@ -34,7 +34,7 @@ class Joiner:
         """
         for frame in _read_up(message):
             if not isinstance(frame, Part):
-                if self._texts:
+                if self._texts and not isinstance(frame, Beat):
                     raise ValueError("a frame between the parts of another")
                 yield frame
             elif (whole := self._join(frame)) is not None:

@@ -11,7 +11,7 @@ from stepwell import codec
 from stepwell.engine.api import Session
 from stepwell.errors import PayloadTooLargeError, ValidationError
 from stepwell.model import EVENT_TYPES
-from stepwell.progress import Assignment, Message, Outcome, Progress, Recorded, Refused
+from stepwell.progress import EVENTS_MAX, Assignment, Message, Outcome, Progress, Recorded, Refused
 from stepwell.remote.frames import (
     DRAIN,
     Deliver,
@@ -33,8 +33,6 @@ _WORKERS_TYPES: Final = EVENT_TYPES - {
     "hook_created",
 }  # fmt: skip
 """What a worker may record. The rest is written by the engine, or ends the run and goes by itself."""
-_RECORDED_MAX: Final = 2_000
-"""Events in one progress."""
 
 
 class Line(Protocol):
@@ -279,8 +277,8 @@ class Link:
                 mine.told_again()
 
     def _check(self, frame: ProgressFrame) -> None:
-        if len(frame.events) + len(frame.quiet) > _RECORDED_MAX:
-            raise ProtocolError(f"more than {_RECORDED_MAX} events in one progress")
+        if len(frame.events) + len(frame.quiet) > EVENTS_MAX:
+            raise ProtocolError(f"more than {EVENTS_MAX} events in one progress")
         undoing = [] if frame.undoing is None else [frame.undoing]
         for event in (*frame.events, *frame.quiet, *undoing):
             if event.type not in _WORKERS_TYPES:
