@@ -6,13 +6,15 @@ from datetime import timedelta
 from typing import Any
 
 import asyncpg
+import msgspec
 import pytest
 
-from stepwell import AsyncClient, Settings, step, workflow
+from stepwell import AsyncClient, Settings, WorkflowWorker, step, workflow
 from stepwell.failpoints import counters
 
 _NO_POLLS = Settings(poll_ms=3_600_000, waiting_shown_ms=1)
 _cancelled: list[asyncio.Event] = []
+_hanging: list[asyncio.Event] = []
 
 
 @workflow("two-nodes-adds")
@@ -37,6 +39,17 @@ async def hangs(ctx: Any) -> None:
             _cancelled[-1].set()
 
     await step("hang", hang)()
+
+
+@workflow("two-nodes-hangs-once")
+async def hangs_once(ctx: Any) -> str:
+    async def hang() -> str:
+        if not _hanging[-1].is_set():
+            _hanging[-1].set()
+            await asyncio.Event().wait()
+        return "done"
+
+    return await step("hang", hang)()
 
 
 @pytest.fixture(params=["", "&without=notify"], ids=["no polls", "no polls, no notifications"])
@@ -77,6 +90,19 @@ async def test_a_run_that_is_cancelled_here_stops_there(clients: list[AsyncClien
         run = await there.workflow.trigger(hangs)
         await here.workflow.cancel(run.run_id)
         await asyncio.wait_for(_cancelled[-1].wait(), 30)
+
+
+async def test_what_a_node_lets_go_of_when_it_closes_goes_on_at_once_on_another(postgres_url: str):
+    _hanging.append(asyncio.Event())
+    async with AsyncClient(postgres_url, settings=_NO_POLLS) as there:
+        async with AsyncClient(postgres_url, settings=msgspec.structs.replace(_NO_POLLS, watch_ms=3_600_000)) as here:
+            worker = WorkflowWorker(here)
+            await worker.start(hangs_once)
+            run = await here.workflow.trigger(hangs_once)
+            await _hanging[-1].wait()
+            await WorkflowWorker(there).start(hangs_once)
+            await worker.stop(drain=False)
+        assert await there.workflow.result(run.run_id, timeout=30) == "done"
 
 
 async def test_events_of_a_run_are_streamed_from_the_other(clients: list[AsyncClient]):

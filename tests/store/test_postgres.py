@@ -13,6 +13,7 @@ from stepwell.failpoints import counters
 from stepwell.settings import Settings
 from stepwell.store.base import NotApplied
 from stepwell.store.batch import BatchExecution
+from stepwell.store.hints import Hint
 from stepwell.store.postgres import PostgresStore
 from stepwell.store.postgres_address import parse_address
 from stepwell.store.postgres_migrate import MIGRATIONS
@@ -240,17 +241,16 @@ async def test_nobody_is_buried_for_a_lease_while_nobody_could_renew(postgres_ur
 async def test_a_node_hears_what_another_has_written_but_not_itself(postgres_url: str):
     stores = [a_store(postgres_url, poll_ms=60_000) for _ in range(2)]
     nodes: list[Node] = []
-    heard = [asyncio.Event(), asyncio.Event()]
+    heard: list[asyncio.Queue[Hint]] = [asyncio.Queue(), asyncio.Queue()]
     for place, store in enumerate(stores):
         await store.open()
         nodes.append(await Node(store, f"node-{place}", SetClock()).enrol())
-        store.watch(heard[place].set)
-    for event in heard:
-        await event.wait()  # once when it begins to listen
-        event.clear()
+        store.watch(heard[place].put_nowait)
+    for hints in heard:
+        await hints.get()  # once when it begins to listen
     await nodes[0].commit(nodes[0].new("r"))
-    await heard[1].wait()
-    assert not heard[0].is_set()
+    await heard[1].get()
+    assert heard[0].empty()
     for store in stores:
         await store.close()
 

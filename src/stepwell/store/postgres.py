@@ -143,7 +143,7 @@ class PostgresStore:
 
     async def close(self) -> None:
         """See ``Store``."""
-        self._hints.stop()
+        await self._hints.close()
         await asyncio.to_thread(self._lease.stop)
         await self._pool.close()
 

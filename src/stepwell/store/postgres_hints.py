@@ -29,6 +29,7 @@ _PROBE: Final = "?"
 _PROBE_S: Final = 2.0
 _LOOK_S: Final = 0.5
 _AGAIN_S: Final = 1.0
+_CLOSE_S: Final = 1.0
 _BYTES_MAX: Final = 7_500
 """Of what is sent; PostgreSQL takes 7,999. What is longer is left out."""
 
@@ -62,6 +63,7 @@ class Hints:
         self._hint = EVENTS
         self._sent_at = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._listening: asyncio.Task[None] | None = None
         self._changed: Callable[[Hint], None] | None = None
         self._signature: str | None = None
 
@@ -72,7 +74,7 @@ class Hints:
     def watch(self, changed: Callable[[Hint], None]) -> None:
         """Call ``changed`` when another node has written."""
         self._changed = changed
-        self._spawn(self._listen_for_ever(changed))
+        self._listening = self._spawn(self._listen_for_ever(changed))
 
     def written(self, hint: Hint) -> None:
         """Tell the others soon."""
@@ -84,6 +86,16 @@ class Hints:
             wait_s = self._sent_at + self._settings.watch_ms / 1000 - loop.time()
             self._due = loop.call_later(max(0.0, wait_s), lambda: self._spawn(self._tell()))
 
+    async def close(self) -> None:
+        """Say what is still to be said, and then no more: what this node has let go of can go on elsewhere."""
+        if self._due is not None:
+            self._due.cancel()
+            self._spawn(self._tell())
+        saying = self._tasks - {self._listening}
+        if saying:
+            await asyncio.wait(saying, timeout=_CLOSE_S)
+        self.stop()
+
     def stop(self) -> None:
         """Say and hear no more."""
         if self._due is not None:
@@ -91,21 +103,25 @@ class Hints:
         for task in self._tasks:
             task.cancel()
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn(self, work: Any) -> "asyncio.Task[None]":
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _tell(self) -> None:
         self._sent_at, self._due = asyncio.get_running_loop().time(), None
         hint, self._hint = self._hint, EVENTS
         letter = _encode(_Letter(self._me, hint))
-        await self._send((letter if len(letter) <= _BYTES_MAX else _encode(_Letter(self._me))).decode())
+        if not await self._send((letter if len(letter) <= _BYTES_MAX else _encode(_Letter(self._me))).decode()):
+            self._hint |= hint  # said with what is written next
 
-    async def _send(self, payload: str) -> None:
+    async def _send(self, payload: str) -> bool:
         with contextlib.suppress(*_PASSING):
             async with self._pool.lend() as wire:
                 await wire.execute(self._speech.text("notify"), self._channel, payload)
+                return True
+        return False
 
     @property
     def _channel(self) -> str:
