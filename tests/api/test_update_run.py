@@ -33,6 +33,24 @@ async def test_what_is_given_replaces_what_the_run_has_and_the_rest_stays(client
     assert await client.workflow.update_run(run.run_id, tags=[]) != changed
 
 
+async def test_who_waits_is_told_of_the_run_as_it_has_become(client: AsyncClient):
+    @workflow("updated-with-state")
+    async def wf(ctx: Context) -> int:
+        await ctx.set_state({"n": 1})
+        return await ctx.wait_for_signal("go")
+
+    async with client.worker(wf):
+        run = await client.workflow.trigger(wf, [1], tags=["old"], priority=1)
+        over = asyncio.create_task(client.workflow.wait(run.run_id, PATIENCE_S))
+        await waits_for(client, run.run_id, "signal")
+        await client.workflow.update_run(run.run_id, tags=["new"], priority=2)
+        await client.workflow.send_signal(run.run_id, "go", 7)
+        ended = await over
+    assert ended == await client.workflow.get_run(run.run_id)
+    assert (ended.status, ended.input, ended.output, ended.state) == ("completed", [1], 7, {"n": 1})
+    assert (ended.tags, ended.priority) == (["new"], 2)
+
+
 async def test_ctx_tags_stay_what_the_trigger_gave(client: AsyncClient):
     # promise 5
     run = await client.workflow.trigger(waiting, tags=["old"])
