@@ -102,7 +102,11 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     batch_max: _Positive = 1_000
     """Runs in one batch of triggers."""
     failed_keys_per_minute_max: _Positive = 20
-    """Requests with a wrong key that one address may make in a minute."""
+    """Requests with a wrong key or ticket that one address may make in a minute."""
+    tickets_per_key_max: _Positive = 100
+    """Tickets of one key that were not used yet."""
+    ticket_ms: _Positive = 30_000
+    """How long a ticket is good."""
     frame_bytes_max: _Positive = 1024 * 1024
     """One WebSocket message."""
     sockets_per_key_max: _Positive = 100

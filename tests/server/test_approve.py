@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,27 +12,18 @@ import pytest
 from tests.servers import Http
 
 pytest.importorskip("playwright", reason="playwright is not installed: the page /approve is NOT TESTED")
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
+
+from tests.browsers import browser, needs_chromium
+
+__all__ = ["browser"]
+
+pytestmark = needs_chromium
 
 RUNS = "/api/workflows/runs"
 HOOKS = "/api/workflows/hooks"
 PATIENCE_MS = 60_000
-CHROMIUM = shutil.which("chromium")
 HOSTILE = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>"
-ARGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium (scripts/system-packages browser): /approve is NOT TESTED")
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGS)
-        yield browser
-        await browser.close()
 
 
 @pytest.fixture(params=[(1280, 800, "light"), (320, 640, "dark")], ids=["desk", "phone"])

@@ -33,13 +33,14 @@ def test_a_key_is_kept_as_the_hash_of_its_secret():
 
 def test_every_route_has_an_access_and_every_change_of_state_needs_a_scope():
     for route in ROUTES:
-        assert route.access in {*SCOPES, "public", "hook token"}, route
+        assert route.access in {*SCOPES, "any key", "public", "hook token"}, route
         if route.method != "GET":
             assert route.access not in {"public", "read"}, route
     assert {route.path for route in ROUTES if route.access == "public"} == {
         "/healthz", "/readyz", "/openapi.json", "/docs", "/docs/style.css",
         "/approve", "/approve/style.css", "/approve/script.js",
     }  # fmt: skip
+    assert [route.name for route in ROUTES if route.access == "any key"] == ["createTicket"]
     assert [route.access for route in SOCKETS] == ["worker"] * len(SOCKETS)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from stepwell.engine.access_calls import AuditEntry
 from stepwell.engine.forks import Forks
 from stepwell.engine.present import audit_entry_of
-from stepwell.store.access import AuditRow, KeepKey, KeyRow, Note, TouchKey
+from stepwell.store.access import AuditRow, KeepKey, KeepTicket, KeyRow, Note, TakeTicket, TouchKey
 
 
 class Access(Forks):
@@ -35,6 +35,19 @@ class Access(Forks):
         """See ``KeyBook.end_key``."""
         self.here()
         return bool(await self.submit(TouchKey(key_id=key_id, at_ms=self.store.now_ms(), revoke=True)))
+
+    async def keep_ticket(self, ticket_hash: str, key_id: str, expires_ms: int, tickets_max: int) -> bool:
+        """See ``KeyBook.keep_ticket``."""
+        self.here()
+        ticket = KeepTicket(
+            ticket_hash=ticket_hash, key_id=key_id, at_ms=self.store.now_ms(), expires_ms=expires_ms, tickets_max=tickets_max
+        )  # fmt: skip
+        return bool(await self.submit(ticket))
+
+    async def take_ticket(self, ticket_hash: str) -> bool:
+        """See ``KeyBook.take_ticket``."""
+        self.here()
+        return bool(await self.submit(TakeTicket(ticket_hash=ticket_hash, at_ms=self.store.now_ms())))
 
     async def note(self, rows: Sequence[AuditRow], since_ms: int) -> None:
         """See ``KeyBook.note``."""

@@ -103,6 +103,14 @@ class KeyBook(AuditLog, Protocol):
         """End a key for good. Returns False if there is none that still counts."""
         ...
 
+    async def keep_ticket(self, ticket_hash: str, key_id: str, expires_ms: int, tickets_max: int) -> bool:
+        """Add a ticket that stands for a key until then. Returns False if the key has ``tickets_max`` that are good."""
+        ...
+
+    async def take_ticket(self, ticket_hash: str) -> bool:
+        """Use a ticket up. Returns False if it was used before, or its time is over, or there never was one."""
+        ...
+
     async def note(self, rows: Sequence[AuditRow], since_ms: int) -> None:
         """Append to the audit log; forget what is older than ``since_ms``."""
         ...

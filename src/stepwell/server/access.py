@@ -3,11 +3,11 @@
 from collections.abc import AsyncIterator
 from typing import Final
 
-from stepwell.durations import parse_ms
+from stepwell.durations import from_ms, parse_ms
 from stepwell.engine.access_calls import AuditEntry, KeyBook, NewKey
 from stepwell.errors import NotFoundError
 from stepwell.server.answers import Answer, answer, encode
-from stepwell.server.bodies import AuditQuery, KeyBody, NoQuery
+from stepwell.server.bodies import AuditQuery, KeyBody, NoQuery, Ticket
 from stepwell.server.desk import Desk
 from stepwell.server.requests import Request
 
@@ -40,6 +40,14 @@ async def revoke(request: Request) -> Answer:
     request.query(NoQuery)
     request.target = request.parts["keyId"]
     return answer(await _desk(request).revoke_key(request.target))
+
+
+async def ticket(request: Request) -> Answer:
+    """Make a ticket for whoever asks. It may what the key may that is shown, and ends with it."""
+    request.query(NoQuery)
+    world = request.world
+    made, expires_ms = await world.tickets.make(request.identity, world.engine.now_ms())
+    return answer(Ticket(ticket=made, expires_at=from_ms(expires_ms)), 201)
 
 
 async def audit(request: Request) -> Answer:

@@ -12,12 +12,15 @@ from stepwell.engine.audit import Audit
 from stepwell.errors import AuthenticationError, PermissionDeniedError, StepwellError
 from stepwell.server.answers import Answer
 from stepwell.server.gate import Gate, respond
-from stepwell.server.keys import NOBODY, Keys
+from stepwell.server.keys import NOBODY, Identity, Keys
 from stepwell.server.pages import pages
 from stepwell.server.problems import Problem, internal, problem_of
+from stepwell.server.reading import ticket_in
 from stepwell.server.requests import Disconnected, Receive, Request, Send
 from stepwell.server.sockets import Socket, offered
+from stepwell.server.streams import EVENT_STREAM
 from stepwell.server.table import ROUTES, SOCKETS, Access, Route, Router
+from stepwell.server.tickets import Tickets
 from stepwell.server.world import World
 from stepwell.settings import ServerSettings
 
@@ -77,7 +80,7 @@ class App:
             self._gate.check(request, scope)
             route = self._route(request)
             request.route = route.name
-            await self._authorize(request, route.access, route.name)
+            await self._authorize(request, route.access, route.name, route.streams)
             return await self._handled(request, route)
         except Problem as problem:
             return problem.answer(request.request_id)
@@ -145,22 +148,29 @@ class App:
             raise Problem(405, "method_not_allowed", f"this takes {allowed}", headers={"allow": allowed})
         return route
 
-    async def _authorize(self, request: Request, access: Access, action: str) -> None:
+    async def _authorize(self, request: Request, access: Access, action: str, streams: str = "") -> None:
         """Deny by default: a route names its scope, or does not exist."""
         if access in {"public", "hook token"}:
             request.identity = NOBODY
             return
-        world = self.world
-        shown = request.headers.get("authorization", "")
         try:
-            request.identity = await world.keys.identify(shown, request.address, world.engine.now_ms())
+            request.identity = await self._identify(request, streams)
         except AuthenticationError as error:
             request.identity = NOBODY
             await self._note_refusal(request, action, error.code)
             raise
-        if not request.identity.may(access, request.parts.get("name")):
+        if access != "any key" and not request.identity.may(access, request.parts.get("name")):
             await self._note_refusal(request, action, PermissionDeniedError.code)
             raise PermissionDeniedError(f"this key lacks the scope {access!r}")
+
+    async def _identify(self, request: Request, streams: str) -> Identity:
+        world, address, now_ms = self.world, request.address, self.world.engine.now_ms()
+        ticket = ticket_in(request.query_string)
+        if ticket is None:
+            return await world.keys.identify(request.headers.get("authorization", ""), address, now_ms)
+        if streams != EVENT_STREAM or EVENT_STREAM not in request.headers.get("accept", ""):
+            raise world.tickets.refused(address, now_ms)
+        return await world.tickets.identify(ticket, address, now_ms)
 
 
 def _target(request: Request) -> str:
@@ -193,4 +203,5 @@ def create_app(
     book = engine if isinstance(engine, KeyBook) else None
     audit = Audit(book, days=limits.audit_days, refusals_max=limits.refusals_noted_per_minute_max)
     keys = Keys(book, audit, fixed=api_key, is_open=no_auth, failures_max=limits.failed_keys_per_minute_max)
-    return App(World(engine, limits=limits, keys=keys, audit=audit, pages=pages), Gate(hosts, origins))
+    tickets = Tickets(book, keys, limits)
+    return App(World(engine, limits=limits, keys=keys, tickets=tickets, audit=audit, pages=pages), Gate(hosts, origins))

@@ -219,6 +219,8 @@ class EventsQuery(_Query):
     after: Annotated[int, Meta(ge=0, le=2**53)] = 0
     """Events behind this number."""
     limit: Annotated[int, Meta(ge=1, le=1000)] = 500
+    ticket: Annotated[str, Meta(max_length=200)] | None = None
+    """With a stream, instead of a key: what `POST /api/tickets` has made. It is good once."""
 
 
 class RecordQuery(_Query):
@@ -244,6 +246,10 @@ class RecordsQuery(_Query):
     """No records: only how many there are."""
     cursor: Annotated[str, Meta(max_length=5_000)] | None = None
     """Instead of `page`: empty to begin, then `nextCursor` of the list before. Walks all records, however many."""
+    after: Annotated[int, Meta(ge=0, le=2**53)] | None = None
+    """With a stream: changes behind this number."""
+    ticket: Annotated[str, Meta(max_length=200)] | None = None
+    """With a stream, instead of a key: what `POST /api/tickets` has made. It is good once."""
 
 
 class WriteBody(_Body):
@@ -344,6 +350,15 @@ class Definition(_Shown):
     workflow_name: str
     versions: list[str | None]
     workers: int
+
+
+class Ticket(_Shown):
+    """What opens one event stream instead of a key."""
+
+    ticket: str
+    """To be shown as `?ticket=`. It is told this once, and never again."""
+    expires_at: datetime
+    """Until then the stream must have begun. It may go on for longer."""
 
 
 class Health(_Shown, omit_defaults=True):

@@ -128,12 +128,21 @@ class Keys:
         expected = "0" * 64 if key is None else key.secret_hash
         fits = hmac.compare_digest(_hashed("" if form is None else form[2]).encode(), expected.encode())
         if key is None or not fits or not counts(key, now_ms):
-            raise self._failed(address, now_ms)
+            raise self.failed(address, now_ms, _REFUSED)
         is_first = key.used_at is None and key.key_id not in self._used
         self._use(key, now_ms)
         if is_first:
             await self._audit.note(key.key_id, "useKey", key.key_id, address=address, result="first")
         return _identity(key)
+
+    async def who(self, key_id: str, now_ms: int) -> Identity | None:
+        """Return who has this key; None if it counts no more."""
+        if self.is_open:
+            return ANYBODY
+        if key_id == _FIXED:
+            return None if self._fixed is None else Identity(_FIXED, frozenset(SCOPES))
+        key = await self._find(key_id, now_ms)
+        return None if key is None or not counts(key, now_ms) else _identity(key)
 
     async def is_valid(self, identity: Identity, now_ms: int) -> bool:
         """Tell whether who was known a while ago still is."""
@@ -166,7 +175,8 @@ class Keys:
         self._noting.add(task)
         task.add_done_callback(self._noting.discard)
 
-    def _failed(self, address: str, now_ms: int) -> Exception:
+    def failed(self, address: str, now_ms: int, why: str) -> Exception:
+        """Count that something wrong was shown, and return what to raise."""
         recent = [at for at in self._failures.get(address, ()) if at > now_ms - _MINUTE_MS]
         if len(recent) >= self._failures_max:
             after_s = max(1, (recent[0] + _MINUTE_MS - now_ms) / 1000)
@@ -176,7 +186,7 @@ class Keys:
         if len(self._failures) >= _ADDRESSES_MAX:
             self._failures.pop(next(iter(self._failures)))
         self._failures[address] = recent
-        return AuthenticationError(_REFUSED)
+        return AuthenticationError(why)
 
 
 def _identity(key: KeyRow) -> Identity:

@@ -17,6 +17,7 @@ ACCESS: Final = "stepwell.access"
 _HIDDEN: Final = "[redacted]"
 _SECRETS: Final = (
     (re.compile(r"swk_([a-z0-9]{8})_[A-Za-z0-9_-]+"), rf"swk_\1_{_HIDDEN}"),
+    (re.compile(r"swt_([a-z0-9]*)_[A-Za-z0-9_-]+"), rf"swt_\1_{_HIDDEN}"),
     (re.compile(r"swh\.[A-Za-z0-9_.%-]+"), f"swh.{_HIDDEN}"),
     (re.compile(r"(hooks/)[^\s\"'?&/\[]+"), rf"\1{_HIDDEN}"),
     (re.compile(r"(?i)(authorization['\"]?\s*[:=,]\s*['\"]?)(?:(?:bearer|basic)\s+)?[^\s'\",)]+"), rf"\1{_HIDDEN}"),
@@ -24,7 +25,7 @@ _SECRETS: Final = (
     (re.compile(r"([a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s/]+(@)"), rf"\1{_HIDDEN}\2"),
     (re.compile(r"(?i)(password['\"]?\s*[:=]\s*['\"]?)[^\s'\"&]+"), rf"\1{_HIDDEN}"),
 )
-_SUSPICIOUS: Final = ("swk_", "swh.", "hooks/", "authorization", "bearer", "://", "password")
+_SUSPICIOUS: Final = ("swk_", "swt_", "swh.", "hooks/", "authorization", "bearer", "://", "password")
 """Where none of this occurs, nothing is to be hidden: most lines cost no more than this one look."""
 _CONTROLS: Final = {code: f"\\x{code:02x}" for code in (*range(10), *range(11, 32), *range(127, 160))}
 

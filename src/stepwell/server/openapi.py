@@ -12,10 +12,8 @@ import msgspec
 from stepwell import model
 from stepwell.engine import access_calls, api
 from stepwell.server import bodies, examples, problems
-from stepwell.server.access import JSON_LINES
 from stepwell.server.answers import JSON, wire_type
 from stepwell.server.problems import MEDIA, ProblemDetails
-from stepwell.server.streams import EVENT_STREAM
 from stepwell.server.table import ROUTES, SOCKETS, Route
 
 VERSION: Final = "1"
@@ -42,7 +40,7 @@ _ERRORS: Final = {
     500: "Something went wrong that nobody has foreseen; the log has it under `requestId`.",
     503: "The store cannot be reached, or the server is full. `outcomeKnown` is false if it may have been done all the same.",
 }
-_WHOLE: Final = frozenset({"Run", "Event", "Hook", "WaitingFor", "ErrorDetails", "KeyInfo", "MadeKey", "AuditEntry"})
+_WHOLE: Final = frozenset({"Run", "Event", "Hook", "WaitingFor", "ErrorDetails", "KeyInfo", "MadeKey", "AuditEntry", "Ticket"})
 """Written with all their fields, always."""
 _TIMES: Final = frozenset({
     "createdAt", "startedAt", "completedAt", "updatedAt", "until", "expires", "expiresAt", "revokedAt", "usedAt", "at",
@@ -258,13 +256,9 @@ def _content(route: Route, kind: Any, names: _Components) -> dict[str, Any]:
     if kind is dict:
         return {JSON: {"schema": {"type": "object"}}}
     content: dict[str, Any] = {JSON: {"schema": names.page_of(_element(kind)) if isinstance(kind, list) else names.ref(kind)}}
-    if route.name in _STREAMED:
-        content[_STREAMED[route.name]] = {"schema": {"type": "string"}}
+    if route.streams:
+        content[route.streams] = {"schema": {"type": "string"}}
     return content
-
-
-_STREAMED: Final = {"listEvents": EVENT_STREAM, "listRecords": EVENT_STREAM, "listAudit": JSON_LINES}
-"""What a route answers in another form, if it is asked for by `Accept`."""
 
 
 _ANY: Final = {

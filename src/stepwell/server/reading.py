@@ -18,6 +18,7 @@ _WRAPPED_LEVELS: Final = 4
 _INTEGER: Final = re.compile(r"-?[0-9]{1,20}")
 _UNKNOWN_SHOWN_MAX: Final = 20
 _QUERY_FIELDS_MAX: Final = 100
+_TICKET: Final = re.compile(rb"(?:^|&)ticket=([^&]*)")
 
 
 def read_json(data: bytes, *, limit_bytes: int, depth_max: int) -> Any:
@@ -104,6 +105,12 @@ def read_query(query: bytes, kind: type[S]) -> S:
         return msgspec.convert(given, kind)
     except msgspec.ValidationError as error:
         raise invalid(_faults(given, kind, error, "query")) from None
+
+
+def ticket_in(query: bytes) -> str | None:
+    """Return the ticket in a URL, if there is one. Tickets have no letter that would be encoded."""
+    found = _TICKET.search(query)
+    return None if found is None else found[1].decode("latin-1")
 
 
 def _scalar(text: str, kind: str) -> object:

@@ -40,7 +40,7 @@ async def list_(request: Request) -> Answer:
     records = request.world.engine.records
     asked = RecordsAsked(collection=_collection(request), filter=query.filter, sort=query.sort, fields=query.fields)
     if EVENT_STREAM in request.headers.get("accept", ""):
-        return await _followed(request, records, asked)
+        return await _followed(request, records, asked, query.after)
     if query.count == "only":
         return answer(RecordList(items=[], total_items=await records.count(asked)))
     if query.cursor is not None:
@@ -204,13 +204,14 @@ def _at_body(error: ValidationError) -> ValidationError:
 # -- changes
 
 
-async def _followed(request: Request, records: Records, asked: RecordsAsked) -> Answer:
-    given = request.headers.get("last-event-id")
+async def _followed(request: Request, records: Records, asked: RecordsAsked, after: int | None) -> Answer:
+    text = request.headers.get("last-event-id")
+    given = after if text is None else max(after or 0, last_event_id(text))
     # What is no filter, or no place to begin at, is a refusal, and no stream that breaks off.
-    place = await records.place(asked.collection, None if given is None else last_event_id(given))
-    after = place if given is None else last_event_id(given)
+    place = await records.place(asked.collection, given)
+    begin = place if given is None else given
     await records.page(asked, 1, 1, skip_total=True)
-    return Answer(200, media=EVENT_STREAM, stream=_stream(request, records, asked, after), headers={"x-accel-buffering": "no"})
+    return Answer(200, media=EVENT_STREAM, stream=_stream(request, records, asked, begin), headers={"x-accel-buffering": "no"})
 
 
 def _stream(request: Request, records: Records, asked: RecordsAsked, after: int) -> AsyncIterator[bytes]:

@@ -19,9 +19,10 @@ from stepwell.server.answers import Answer
 from stepwell.server.keys import Scope
 from stepwell.server.requests import Request
 from stepwell.server.sockets import Socket
+from stepwell.server.streams import EVENT_STREAM
 
-Access: TypeAlias = Scope | Literal["public", "hook token"]
-"""``public``: anybody. ``hook token``: whoever holds the token in the path."""
+Access: TypeAlias = Scope | Literal["any key", "public", "hook token"]
+"""``any key``: whatever it may do else. ``public``: anybody. ``hook token``: whoever holds the token in the path."""
 Handler: TypeAlias = Callable[[Request], Awaitable[Answer]]
 _RUN_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,200}")
 _PART_LENGTH_MAX: Final = 2_000
@@ -45,6 +46,8 @@ class Route:
     body: type[msgspec.Struct] | None = None
     takes_any_json: bool = False
     query: type[msgspec.Struct] = bodies.NoQuery
+    streams: str = ""
+    """The media type of an answer that goes on, for whoever asks for it by ``Accept``. A ticket opens an event stream, too."""
     is_audited: bool = False
     """Whether the audit log has it, under the route's name; what is refused, too."""
     problems: Mapping[int, str] = field(default_factory=dict[int, str])
@@ -106,7 +109,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(
         "GET", f"{_BASE}/runs/{{runId}}/events", "listEvents", "read", events.events,
         summary="Get the history of a run; live as an event stream", query=bodies.EventsQuery, answers={200: [Event]},
-        problems=_NO_RUN,
+        streams=EVENT_STREAM, problems=_NO_RUN,
     ),
     Route(
         "POST", f"{_BASE}/runs/{{runId}}/signals", "sendSignal", "signal", events.signal,
@@ -183,6 +186,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(
         "GET", _RECORDS, "listRecords", "records:*:r", records.list_,
         summary="List records; their changes as an event stream", query=bodies.RecordsQuery, answers={200: bodies.RecordList},
+        streams=EVENT_STREAM,
         problems=_NO_NAME | {409: "what came behind `Last-Event-ID` is forgotten", 413: "the page has too many bytes"},
     ),
     Route(
@@ -221,8 +225,13 @@ ROUTES: Final[tuple[Route, ...]] = (
         is_audited=True, summary="End a key for good", answers={200: KeyInfo}, problems={404: "there is no such key"},
     ),
     Route(
+        "POST", "/api/tickets", "createTicket", "any key", access.ticket,
+        summary="Make a ticket, with which a browser opens an event stream", answers={201: bodies.Ticket},
+    ),
+    Route(
         "GET", "/api/audit", "listAudit", "admin", access.audit,
         summary="Read the audit log, oldest first; all of it as JSON lines", query=bodies.AuditQuery, answers={200: [AuditEntry]},
+        streams=access.JSON_LINES,
     ),
     Route(
         "GET", "/healthz", "getHealth", "public", look.live,

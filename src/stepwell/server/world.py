@@ -15,6 +15,7 @@ from stepwell.server.answers import Answer
 from stepwell.server.gateway import Gateway
 from stepwell.server.keys import Identity, Keys
 from stepwell.server.metrics import Metrics
+from stepwell.server.tickets import Tickets
 from stepwell.settings import ServerSettings
 
 
@@ -22,11 +23,13 @@ class World:
     """The engine, the limits, who may do what, and how many wait."""
 
     def __init__(
-        self, engine: Engine, *, limits: ServerSettings, keys: Keys, audit: Audit, pages: Callable[[], Mapping[str, Answer]]
+        self, engine: Engine, *, limits: ServerSettings, keys: Keys, tickets: Tickets, audit: Audit,
+        pages: Callable[[], Mapping[str, Answer]],
     ) -> None:  # fmt: skip
         self.engine = engine
         self.limits = limits
         self.keys = keys
+        self.tickets = tickets
         self.audit = audit
         self.metrics = Metrics()
         self.pages = pages

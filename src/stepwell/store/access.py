@@ -54,6 +54,23 @@ class TouchKey(msgspec.Struct, kw_only=True):
     revoke: bool
 
 
+class KeepTicket(msgspec.Struct, kw_only=True):
+    """Add a ticket, and forget those that nobody has used in time. Outcome: 1, or 0 if its key has ``tickets_max`` already."""
+
+    ticket_hash: str
+    key_id: str
+    at_ms: int
+    expires_ms: int
+    tickets_max: int
+
+
+class TakeTicket(msgspec.Struct, kw_only=True):
+    """Use a ticket up. Outcome: 1 for the first who takes it in time, else 0."""
+
+    ticket_hash: str
+    at_ms: int
+
+
 class Note(msgspec.Struct, kw_only=True):
     """Append to the audit log, and forget what is older than ``since_ms``. Outcome: how many were appended."""
 

@@ -16,7 +16,7 @@ import msgspec
 from stepwell.errors import StepwellError
 from stepwell.model import STATUSES
 from stepwell.progress import Message, NewEvent, Outcome, Progress, StoredEvent
-from stepwell.store.access import AuditRow, KeepKey, KeyRow, Note, TouchKey
+from stepwell.store.access import AuditRow, KeepKey, KeepTicket, KeyRow, Note, TakeTicket, TouchKey
 from stepwell.store.hints import Hint
 from stepwell.store.records import RecordOperation, RecordReads, RecordResult
 from stepwell.store.retention import Prunable, Prune, Sweep, Swept
@@ -401,6 +401,8 @@ Operation: TypeAlias = (
     | Sweep
     | KeepKey
     | TouchKey
+    | KeepTicket
+    | TakeTicket
     | Note
     | Progress
     | RecordOperation

@@ -13,7 +13,7 @@ import msgspec
 from stepwell.failpoints import failpoint
 from stepwell.progress import Outcome, Progress, Refused, WriteRecords
 from stepwell.store import control, drafts, hooks, pruning
-from stepwell.store.access import AuditRow, KeepKey, Note, TouchKey, oldest_id
+from stepwell.store.access import AuditRow, KeepKey, KeepTicket, Note, TakeTicket, TouchKey, oldest_id
 from stepwell.store.base import (
     Amend,
     AnswerHook,
@@ -173,6 +173,8 @@ class BatchExecution:
         yield from groups.carry_out(Claim, self._claim)
         yield from groups.carry_out(KeepKey, self._keep_key)
         yield from groups.carry_out(TouchKey, self._touch_key)
+        yield from groups.carry_out(KeepTicket, self._keep_ticket)
+        yield from groups.carry_out(TakeTicket, self._take_ticket)
         yield from groups.carry_out(Note, self._note)
         yield from self._write()
         return groups.results()
@@ -415,6 +417,17 @@ class BatchExecution:
     def _touch_key(self, touch: TouchKey) -> Plan[int]:
         self.has_written = True
         return (yield from change("revoke_key" if touch.revoke else "use_key", touch.at_ms, touch.key_id))
+
+    def _keep_ticket(self, keep: KeepTicket) -> Plan[int]:
+        self.has_written = True
+        yield from change("forget_tickets", keep.at_ms)
+        return (
+            yield from change("add_ticket", keep.ticket_hash, keep.key_id, keep.expires_ms, keep.at_ms, keep.tickets_max)
+        )  # fmt: skip
+
+    def _take_ticket(self, take: TakeTicket) -> Plan[int]:
+        self.has_written = True
+        return (yield from change("take_ticket", take.ticket_hash, take.at_ms))
 
     def _note(self, note: Note) -> Plan[int]:
         self.has_written = True

@@ -141,6 +141,14 @@ CREATE TABLE IF NOT EXISTS api_keys (
     PRIMARY KEY (key_id)
 );
 
+-- What stands for a key once, for some seconds. As of keys, only hashes are kept.
+CREATE TABLE IF NOT EXISTS tickets (
+    ticket_hash TEXT COLLATE "C" NOT NULL,
+    key_id TEXT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    PRIMARY KEY (ticket_hash)
+);
+
 -- What was done, by whom. Only ever appended to, but for what is too old to be kept.
 CREATE TABLE IF NOT EXISTS audit (
     audit_id TEXT COLLATE "C" NOT NULL,

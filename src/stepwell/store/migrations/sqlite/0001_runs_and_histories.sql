@@ -139,6 +139,13 @@ CREATE TABLE api_keys (
     used_at INTEGER
 ) STRICT, WITHOUT ROWID;
 
+-- What stands for a key once, for some seconds. As of keys, only hashes are kept.
+CREATE TABLE tickets (
+    ticket_hash TEXT NOT NULL PRIMARY KEY,
+    key_id TEXT NOT NULL,
+    expires_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- What was done, by whom. Only ever appended to, but for what is too old to be kept.
 CREATE TABLE audit (
     audit_id TEXT NOT NULL PRIMARY KEY,
