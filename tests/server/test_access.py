@@ -43,6 +43,14 @@ async def test_a_key_that_was_made_is_shown_once_and_counts_until_it_is_revoked(
     assert ("environment", "revokeKey", made["keyId"], "200") in told
 
 
+async def test_a_key_is_good_at_once_at_the_server_that_has_made_it(live: Live, http: Http):
+    async with asking(live, new_key(NewKey(name="n", scopes=["read"]), now_ms=1)[0]) as unknown:
+        await unknown("GET", RUNS, status=401)
+    made = await http("POST", KEYS, {"name": "n", "scopes": ["read"]}, status=201)
+    async with asking(live, made["key"]) as reader:
+        await reader("GET", RUNS, status=200)
+
+
 @pytest.mark.parametrize(
     ("change", "pointer"),
     [

@@ -26,6 +26,7 @@ async def create(request: Request) -> Answer:
         )
     )  # fmt: skip
     request.target = made.key_id
+    request.world.keys.look_again()
     return answer(made, 201)
 
 

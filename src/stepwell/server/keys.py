@@ -135,6 +135,10 @@ class Keys:
             await self._audit.note(key.key_id, "useKey", key.key_id, address=address, result="first")
         return _identity(key)
 
+    def look_again(self) -> None:
+        """Have the next key that is shown looked up in the store: one was made."""
+        self._known_at_ms = 0
+
     async def who(self, key_id: str, now_ms: int) -> Identity | None:
         """Return who has this key; None if it counts no more."""
         if self.is_open:
