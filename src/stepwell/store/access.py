@@ -1,9 +1,11 @@
 """Who may ask a server, and what was done: the rows, and the operations that write them. Nothing here knows a run."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import msgspec
+
+from stepwell.store.plans import Change, Plan, Table, Write, change
 
 
 class KeyRow(NamedTuple):
@@ -82,3 +84,32 @@ def oldest_id(since_ms: int) -> str:
     """Return what no id of that time or later sorts before. Ids are UUIDs of version 7: they begin with their milliseconds."""
     digits = f"{max(0, since_ms):012x}"
     return f"{digits[:8]}-{digits[8:]}"
+
+
+def _keep_key(keep: KeepKey) -> Plan[int]:
+    return (yield from change("add_key", *keep.key[:8]))
+
+
+def _touch_key(touch: TouchKey) -> Plan[int]:
+    return (yield from change("revoke_key" if touch.revoke else "use_key", touch.at_ms, touch.key_id))
+
+
+def _keep_ticket(keep: KeepTicket) -> Plan[int]:
+    yield from change("forget_tickets", keep.at_ms)
+    return (yield from change("add_ticket", keep.ticket_hash, keep.key_id, keep.expires_ms, keep.at_ms, keep.tickets_max))
+
+
+def _take_ticket(take: TakeTicket) -> Plan[int]:
+    return (yield from change("take_ticket", take.ticket_hash, take.at_ms))
+
+
+def _note(note: Note) -> Plan[int]:
+    yield [Write(_AUDIT, note.rows), Change("forget_audit", (oldest_id(note.since_ms),))]
+    return len(note.rows)
+
+
+_AUDIT: Final = Table("insert_audit", AuditRow._fields)
+ACCESS: Final[Mapping[type[Any], Callable[[Any], Plan[int]]]] = {
+    KeepKey: _keep_key, TouchKey: _touch_key, KeepTicket: _keep_ticket, TakeTicket: _take_ticket, Note: _note,
+}  # fmt: skip
+"""How each of these is carried out, in this order."""

@@ -13,7 +13,7 @@ import msgspec
 from stepwell.failpoints import failpoint
 from stepwell.progress import Outcome, Progress, Refused, WriteRecords
 from stepwell.store import control, drafts, hooks, pruning
-from stepwell.store.access import AuditRow, KeepKey, KeepTicket, Note, TakeTicket, TouchKey, oldest_id
+from stepwell.store.access import ACCESS
 from stepwell.store.base import (
     Amend,
     AnswerHook,
@@ -56,7 +56,6 @@ O = TypeVar("O")  # noqa: E741
 
 _RUNS: Final = Table("insert_runs", (*RunRow._fields, "input_hash"))
 _KEYS: Final = Table("insert_keys", ("workflow", "key", "run_id", "input_hash"))
-_AUDIT: Final = Table("insert_audit", AuditRow._fields)
 _OWNED_MAX: Final = 20_000
 
 
@@ -171,11 +170,9 @@ class BatchExecution:
         yield from groups.carry_out(Prune, self._prune)
         yield from groups.carry_out(Sweep, self._sweep)
         yield from groups.carry_out(Claim, self._claim)
-        yield from groups.carry_out(KeepKey, self._keep_key)
-        yield from groups.carry_out(TouchKey, self._touch_key)
-        yield from groups.carry_out(KeepTicket, self._keep_ticket)
-        yield from groups.carry_out(TakeTicket, self._take_ticket)
-        yield from groups.carry_out(Note, self._note)
+        for kind, how in ACCESS.items():
+            self.has_written |= bool(groups.of(kind))
+            yield from groups.carry_out(kind, how)
         yield from self._write()
         return groups.results()
 
@@ -409,30 +406,6 @@ class BatchExecution:
         # Where another node was faster with some of them, there may be others.
         more = more or len(taken) < len(ids)
         return (yield from claimed(claim, [run.run_id for run in taken], more=more, passes_over=self._passes_over))
-
-    def _keep_key(self, keep: KeepKey) -> Plan[int]:
-        self.has_written = True
-        return (yield from change("add_key", *keep.key[:8]))
-
-    def _touch_key(self, touch: TouchKey) -> Plan[int]:
-        self.has_written = True
-        return (yield from change("revoke_key" if touch.revoke else "use_key", touch.at_ms, touch.key_id))
-
-    def _keep_ticket(self, keep: KeepTicket) -> Plan[int]:
-        self.has_written = True
-        yield from change("forget_tickets", keep.at_ms)
-        return (
-            yield from change("add_ticket", keep.ticket_hash, keep.key_id, keep.expires_ms, keep.at_ms, keep.tickets_max)
-        )  # fmt: skip
-
-    def _take_ticket(self, take: TakeTicket) -> Plan[int]:
-        self.has_written = True
-        return (yield from change("take_ticket", take.ticket_hash, take.at_ms))
-
-    def _note(self, note: Note) -> Plan[int]:
-        self.has_written = True
-        yield [Write(_AUDIT, note.rows), Change("forget_audit", (oldest_id(note.since_ms),))]
-        return len(note.rows)
 
     def _drafts(self, run_ids: Sequence[str]) -> Plan[list[Draft]]:
         """Return the runs of these that exist, in order."""
