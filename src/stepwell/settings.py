@@ -47,6 +47,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Payload bytes in one commit, roughly."""
     prune_rows_max: _Positive = 2_000
     """Rows that one commit removes of runs that are over."""
+    retention_every_ms: _Positive = 60_000
+    """How often a node looks for runs that have been over for longer than their workflow keeps them."""
     query_ms_max: _Positive = 2_000
     """How long a list of records may be looked for."""
     page_bytes_max: _Positive = 8 * 1024 * 1024

@@ -55,6 +55,7 @@ _ASKED = {
     "sqlite/history": ("run-1", 1, 9),
     "sqlite/one_event": ("run-1", 1),
     "common/prunable": (5, 9_999_999, 0, "", 10),
+    "common/expired": ("w", 9_999_999, 0, "", "", 10),
     "common/mail_of": ("run-1", 0, 10),
     "common/wear_down": (1, 1, "run-1"),
     "sqlite/tombstones": (10,),

@@ -4,7 +4,7 @@ It has two faces. Clients trigger runs, look at them and talk to them. Workers o
 progress. Payloads pass as JSON texts; they were checked and encoded before.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
@@ -106,6 +106,11 @@ class InFlight(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 class Worker(Protocol):
     """What executes runs, as its session sees it."""
+
+    @property
+    def retention(self) -> Mapping[tuple[str, str], int]:
+        """How many ms runs are kept once they are over, of those workflows that do not keep them for ever."""
+        ...
 
     def room(self) -> int:
         """How many runs could be assigned now."""

@@ -17,6 +17,7 @@ import uuid_utils
 from stepwell.clock import Alarm, Clock, boot_id
 from stepwell.engine.api import Worker
 from stepwell.engine.claims import Claims
+from stepwell.engine.cleaner import Cleaner
 from stepwell.engine.committer import Committer
 from stepwell.engine.mailbox import Postman
 from stepwell.engine.pulse import Pulse
@@ -64,6 +65,7 @@ class Node:
         self.offer: Callable[[Held], None] = self.committer.offer
         self.claims = Claims(self)
         self.reaper = Reaper(self)
+        self._cleaner = Cleaner(self)
         self.timers = Timers(self.call_at, self.store.now_ms, self._due)
         self._pulse = Pulse(self)
         self._postman = Postman(self)
@@ -123,7 +125,7 @@ class Node:
 
     async def _stop_loops(self) -> None:
         self.timers.stop()
-        for loop in (self._pulse, self._postman, self.reaper, self.claims):
+        for loop in (self._pulse, self._postman, self.reaper, self.claims, self._cleaner):
             await loop.stop()
 
     def here(self) -> None:
@@ -151,13 +153,14 @@ class Node:
             self.sessions.remove(session)
             raise
         await self.committer.renew()
-        for loop in (self._pulse, self.reaper, self.claims):
+        for loop in (self._pulse, self.reaper, self.claims, self._cleaner):
             loop.start()
         self.reaper.has_orphans = True
         await self.reaper.tick()
         session.is_assigning = True
         self.want_runs()
         self._pulse.kick()
+        self._cleaner.kick()
         return session
 
     def ended(self, session: LocalSession) -> None:
@@ -170,6 +173,15 @@ class Node:
     def known_workflows(self) -> list[tuple[str, str]]:
         """Return what the workers of this node know."""
         return sorted({key for session in self.sessions for key in session.workflows})
+
+    def retention(self) -> dict[tuple[str, str], int]:
+        """See ``Cleaning.retention``. Where workers do not agree, the longest time counts; one that says nothing: for ever."""
+        found: dict[tuple[str, str], int] = {}
+        for key in self.known_workflows():
+            kept = [session.retention.get(key) for session in self.sessions if key in session.names]
+            if None not in kept:
+                found[key] = max(ms for ms in kept if ms is not None)
+        return found
 
     def session_for(self, workflow: str, version: str) -> LocalSession | None:
         """Return a session that could execute a new run now, ahead of nobody."""

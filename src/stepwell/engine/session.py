@@ -39,6 +39,8 @@ class LocalSession:
     def __init__(self, home: Home, worker: Worker, workflows: Sequence[tuple[str, str]]) -> None:
         self.workflows = list(workflows)
         self.names = frozenset(workflows)
+        self.retention = dict(worker.retention)
+        """See ``Worker.retention``."""
         self.held: dict[str, Held] = {}
         self.is_assigning = False
         """Not while the worker opens, which does not know its session yet, nor after it was told to stop."""

@@ -88,6 +88,7 @@ class Hello(_Frame, tag="hello"):
     session: Text = ""
     holds: list[tuple[Text, Count]] = []
     is_draining: bool = False
+    retention: Annotated[list[tuple[Text, Text, Count]], Meta(max_length=1_000)] = []
 
 
 class WireWrite(_Frame):

@@ -57,7 +57,8 @@ class RemoteSession:
         self._clock = clock
         self._patience_s = patience_s
         self._wire = Wire(
-            url, api_key, self, clock=clock, boot=boot, agent=agent, workflows=workflows, probe=LoopWatch(boot).look
+            url, api_key, self, clock=clock, boot=boot, agent=agent, workflows=workflows, retention=worker.retention,
+            probe=LoopWatch(boot).look,
         )  # fmt: skip
         self.may_start: Callable[[], bool] = self._wire.may_start
         self.offer: Callable[[Held], None] = self._offer

@@ -10,7 +10,7 @@ import logging
 import random
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import aiohttp
@@ -80,7 +80,7 @@ class Wire:
 
     def __init__(
         self, url: str, api_key: str | None, owner: Owner, *, clock: ServerClock, boot: Clock, agent: str,
-        workflows: Sequence[tuple[str, str]], probe: Callable[[], None],
+        workflows: Sequence[tuple[str, str]], retention: Mapping[tuple[str, str], int], probe: Callable[[], None],
     ) -> None:  # fmt: skip
         self.lease_until_boot_ms = 0
         self.is_lease_awaited = False
@@ -90,7 +90,7 @@ class Wire:
         self._clock = clock
         self._boot_ms = boot.boot_ms
         self._agent = agent
-        self._workflows = list(workflows)
+        self._workflows, self._retention = list(workflows), [(*key, ms) for key, ms in retention.items()]
         self._probe = probe
         self._loop = asyncio.get_running_loop()
         self._welcomed: asyncio.Future[None] = self._loop.create_future()
@@ -292,7 +292,7 @@ class Wire:
         self._is_kicked = False
         hello = Hello(
             versions=[VERSION], workflows=self._workflows, agent=self._agent, session=self._session, holds=list(self._holds),
-            is_draining=self._is_draining,
+            is_draining=self._is_draining, retention=self._retention,
         )  # fmt: skip
         for message in pack([encode(hello)]):
             await socket.send_str(message)

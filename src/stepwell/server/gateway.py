@@ -305,7 +305,9 @@ class _Line:
 
     async def _enter(self, hello: Hello) -> Link:
         gateway = self._gateway
-        link = Link(secrets.token_urlsafe(16), self._socket.key_id, self._engine.settings, gateway.boot_ms)
+        # The key was asked about the workflows: of others this worker has no say.
+        kept = {(name, version): ms for name, version, ms in hello.retention if (name, version) in hello.workflows}
+        link = Link(secrets.token_urlsafe(16), self._socket.key_id, self._engine.settings, gateway.boot_ms, kept)
         try:
             link.session = await self._engine.work(hello.workflows, link)
         except StepwellError as error:

@@ -4,7 +4,7 @@ A link outlives its connection by a moment, so that a worker whose connection wa
 frames, and neither sockets nor keys.
 """
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Final, Protocol
 
 from stepwell import codec
@@ -171,8 +171,11 @@ class RemoteHeld:
 class Link:
     """Implements ``engine.api.Worker``. ``session`` is set once it is open."""
 
-    def __init__(self, token: str, key_id: str, settings: Settings, boot_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, token: str, key_id: str, settings: Settings, boot_ms: Callable[[], int], retention: Mapping[tuple[str, str], int]
+    ) -> None:
         self.token = token
+        self.retention = retention
         self.key_id = key_id
         self.session: Session
         self.line: Line | None = None

@@ -646,6 +646,10 @@ class Store(RunReads, RecordReads, Protocol):
         """Keep a moment. For as long as that lasts the database cannot tidy up behind those who write."""
         ...
 
+    async def expired(self, workflow: str, version: str, before_ms: int, after: tuple[int, str], limit: int) -> list[Prunable]:
+        """Runs of a workflow and version that were over before a time, in the order of ``(created_at, run_id)``, behind one."""
+        ...
+
     async def prunable(self, status: int, before_ms: int, after: tuple[int, str], limit: int) -> list[Prunable]:
         """Runs of a status that were made before a time, oldest first, behind ``(created_at, run_id)``."""
         ...

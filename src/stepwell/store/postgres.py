@@ -354,6 +354,10 @@ class PostgresStore:
         """See ``Store``."""
         return await self._read(lambda reader: reads.list_runs(reader, query))
 
+    async def expired(self, workflow: str, version: str, before_ms: int, after: tuple[int, str], limit: int) -> list[Prunable]:
+        """See ``Store``."""
+        return await self._read(lambda reader: reads.expired(reader, workflow, version, before_ms, after, limit))
+
     async def prunable(self, status: int, before_ms: int, after: tuple[int, str], limit: int) -> list[Prunable]:
         """See ``Store``."""
         return await self._read(lambda reader: reads.prunable(reader, status, before_ms, after, limit))

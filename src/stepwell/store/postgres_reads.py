@@ -135,6 +135,13 @@ async def prunable(reader: Reader, status: int, before_ms: int, after: tuple[int
     return [Prunable(*row) for row in await reader.rows("prunable", status, before_ms, *after, limit)]
 
 
+async def expired(
+    reader: Reader, workflow: str, version: str, before_ms: int, after: tuple[int, str], limit: int
+) -> list[Prunable]:
+    """Return runs of a workflow and version that were over before a time."""
+    return [Prunable(*row) for row in await reader.rows("expired", workflow, before_ms, *after, version, limit)]
+
+
 async def events(reader: Reader, run_id: str, after: int, limit: int) -> list[StoredEvent]:
     """Return the events behind number ``after``, at most ``limit``."""
     found: list[StoredEvent] = []

@@ -201,6 +201,10 @@ class SqliteStore:
         """See ``Store``."""
         return await self._read(lambda connection: reads.list_runs(connection, query))
 
+    async def expired(self, workflow: str, version: str, before_ms: int, after: tuple[int, str], limit: int) -> list[Prunable]:
+        """See ``Store``."""
+        return await self._read(lambda connection: reads.expired(connection, workflow, version, before_ms, after, limit))
+
     async def prunable(self, status: int, before_ms: int, after: tuple[int, str], limit: int) -> list[Prunable]:
         """See ``Store``."""
         return await self._read(lambda connection: reads.prunable(connection, status, before_ms, after, limit))

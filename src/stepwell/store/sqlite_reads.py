@@ -47,6 +47,7 @@ _LIVE_NODES = statement("common/live_nodes")
 _OWNED = statement("common/owned")
 _LIST_RUNS = statement("common/list_runs")
 _MAIL_OF = statement("common/mail_of")
+_EXPIRED = statement("common/expired")
 _PRUNABLE = statement("common/prunable")
 _COUNT_BY_STATUS = statement("common/count_by_status")
 _COUNT_IN_FLIGHT = statement("common/count_in_flight")
@@ -165,6 +166,13 @@ def list_runs(connection: Connection, query: RunQuery) -> list[StoredRun]:
 def prunable(connection: Connection, status: int, before_ms: int, after: tuple[int, str], limit: int) -> list[Prunable]:
     """Return runs that may be old enough to be removed."""
     return [Prunable(*row) for row in all_rows(connection, _PRUNABLE, status, before_ms, *after, limit)]
+
+
+def expired(
+    connection: Connection, workflow: str, version: str, before_ms: int, after: tuple[int, str], limit: int
+) -> list[Prunable]:
+    """Return runs of a workflow and version that were over before a time."""
+    return [Prunable(*row) for row in all_rows(connection, _EXPIRED, workflow, before_ms, *after, version, limit)]
 
 
 def events(connection: Connection, run_id: str, after: int, limit: int) -> list[StoredEvent]:

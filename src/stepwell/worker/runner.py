@@ -22,6 +22,9 @@ _LOOK_S: Final = 0.05
 class Executable(Protocol):
     """A workflow, as far as a runner cares."""
 
+    @property
+    def retention_ms(self) -> int | None: ...
+
     async def execute(self, execution: Execution) -> Any: ...
 
 
@@ -69,6 +72,12 @@ class Runner:
         self.session.has_room()
 
     # -- for the session
+
+    @property
+    def retention(self) -> dict[tuple[str, str], int]:
+        """See ``Worker.retention``."""
+        kept = {key: workflow.retention_ms for key, workflow in self._workflows.items()}
+        return {key: ms for key, ms in kept.items() if ms is not None}
 
     def room(self) -> int:
         """Return how many runs could be assigned now."""
