@@ -24,6 +24,7 @@ NAMES = (
     "imports",
     "idle",
     "big_file",
+    "size",
     "served",
     "records",
     "postgres",

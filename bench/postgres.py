@@ -51,17 +51,17 @@ class Wave(NamedTuple):
     calls: list[Call]
 
 
-async def wave(url: str) -> Wave:
+async def wave(url: str, runs: int = RUNS) -> Wave:
     """Measure from the first trigger to the commit of the last end."""
     async with AsyncClient(url, settings=settings()) as client:
         journal, recorded = await Journal.of(client), await Recorded.of(client)
         async with client.worker(ten_steps, concurrency=RUNS):
             await asyncio.sleep(0.3)  # it looks for runs that were there before
-            over = journal.until_over(RUNS)
+            over = journal.until_over(runs)
             journal.batches()
             recorded.calls.clear()
             begun, used = time.perf_counter(), server.used_s()
-            await asyncio.gather(*(client.workflow.trigger(ten_steps, [n]) for n in range(RUNS)))
+            await asyncio.gather(*(client.workflow.trigger(ten_steps, [n]) for n in range(runs)))
             took, used = await over - begun, server.used_s() - used
             return Wave(took, used, len(journal.batches()), recorded.calls[:])
 
