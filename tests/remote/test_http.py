@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -113,6 +113,7 @@ class _Taker:
     """A worker of one place, which drops what it is given."""
 
     run_id, turn, deadline_ms = "", 0, None
+    retention: ClassVar[dict[tuple[str, str], int]] = {}
 
     def __init__(self) -> None:
         self.taken: asyncio.Future[str] = asyncio.get_running_loop().create_future()
