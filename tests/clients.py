@@ -40,7 +40,7 @@ def url(request: pytest.FixtureRequest, file_url: str, settings: Settings, monke
             yield server.url
     elif request.param in ("postgres", "pgbouncer"):
         monkeypatch.setenv("STEPWELL_HOOK_KEY", "a secret that the nodes share")
-        yield request.getfixturevalue("postgres_url" if request.param == "postgres" else "pooled_url")
+        yield request.getfixturevalue("cleared_url" if request.param == "postgres" else "pooled_url")
     else:
         yield "memory://" if request.param == "memory" else file_url
 

@@ -56,10 +56,16 @@ def pooler_dsn(postgres_dsn: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def pooled_url(pooler_dsn: str, postgres_dsn: str) -> Iterator[str]:
-    """The address of an empty database of this test's own, through a PgBouncer."""
-    with postgres.schema(postgres_dsn) as url:
-        yield url.replace(postgres_dsn, pooler_dsn)
+def pooled_url(pooler_dsn: str, postgres_dsn: str, cleared_url: str) -> str:
+    """The address of a store of this test's own with nothing in it, through a PgBouncer."""
+    return cleared_url.replace(postgres_dsn, pooler_dsn)
+
+
+@pytest.fixture
+def cleared_url(postgres_dsn: str) -> Iterator[str]:
+    """The address of a store of this test's own with nothing in it: its tables are there."""
+    with postgres.cleared_schema(postgres_dsn) as url:
+        yield url
 
 
 @pytest.fixture

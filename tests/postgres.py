@@ -24,6 +24,8 @@ from typing import Any
 import asyncpg
 from filelock import FileLock
 
+from stepwell import AsyncClient
+
 SETTINGS = {
     "fsync": "off",  # tests kill processes, not machines
     "full_page_writes": "off",
@@ -85,18 +87,75 @@ def schema(dsn: str) -> Iterator[str]:
     name = f"t_{uuid.uuid4().hex[:12]}"
     sql(dsn, f"CREATE SCHEMA {name}")
     try:
-        yield f"{dsn}{'&' if '?' in dsn else '?'}search_path={name}"
+        yield _within(dsn, name)
     finally:
         sql(dsn, f"DROP SCHEMA {name} CASCADE")
 
 
-def sql(dsn: str, text: str) -> list[tuple[object, ...]]:
-    """Carry out one statement, from wherever: a loop may be running here."""
+@contextlib.contextmanager
+def cleared_schema(dsn: str) -> Iterator[str]:
+    """Give the address of a schema with all tables and nothing in them: cheaper than an empty one, for it is used again.
+
+    Not by the next test if this one has changed a table.
+    """
+    if not _cleared:
+        name = f"t_{uuid.uuid4().hex[:12]}"
+        sql(dsn, f"CREATE SCHEMA {name}")
+        _make_tables(_within(dsn, name))
+        _cleared.append((name, sql(dsn, _TABLES.format(name=name))))
+    name, tables = _cleared.pop()
+    yield _within(dsn, name)
+    try:
+        emptied = "; ".join(f"DELETE FROM {name}.{table}" for (table, _) in tables if table not in ("migrations", "runs"))
+        # Rows that go into the gaps of others come in another order, where nothing else decides it.
+        emptying = f"DO $$ BEGIN SET LOCAL lock_timeout = '2s'; TRUNCATE {name}.runs; {emptied}; END $$"
+        is_as_before = sql(dsn, emptying, _TABLES.format(name=name)) == tables
+    except asyncpg.PostgresError:  # a table is gone, or somebody still holds its rows
+        is_as_before = False
+    if is_as_before:
+        _cleared.append((name, tables))
+    else:
+        sql(dsn, f"DROP SCHEMA {name} CASCADE")
+
+
+_cleared: list[tuple[str, list[tuple[object, ...]]]] = []
+"""Schemas that wait for the next test of this process, and what their tables are."""
+_TABLES = """
+SELECT relname, concat(relacl, reloptions, relhastriggers, relrowsecurity, (
+  SELECT string_agg(concat(attname, atttypid, attnotnull, attisdropped), ' ' ORDER BY attnum)
+  FROM pg_attribute WHERE attrelid = c.oid
+), (
+  SELECT string_agg(indexrelid::regclass::text, ' ' ORDER BY indexrelid) FROM pg_index WHERE indrelid = c.oid
+), (
+  SELECT string_agg(conname, ' ' ORDER BY conname) FROM pg_constraint WHERE conrelid = c.oid
+))
+FROM pg_class c WHERE relnamespace = '{name}'::regnamespace AND relkind = 'r' ORDER BY relname
+"""
+
+
+def _within(dsn: str, schema: str) -> str:
+    return f"{dsn}{'&' if '?' in dsn else '?'}search_path={schema}"
+
+
+def _make_tables(url: str) -> None:
+    async def work() -> None:
+        async with AsyncClient(url) as client:
+            await client.check_store()
+
+    thread = threading.Thread(target=asyncio.run, args=(work(),))  # a loop may be running here
+    thread.start()
+    thread.join()
+
+
+def sql(dsn: str, *statements: str) -> list[tuple[object, ...]]:
+    """Carry out statements, from wherever: a loop may be running here. Return what the last one gives."""
 
     async def run() -> list[tuple[object, ...]]:
         connection = await asyncpg.connect(dsn)
         try:
-            return [tuple(row) for row in await connection.fetch(text)]
+            for text in statements[:-1]:
+                await connection.execute(text)
+            return [tuple(row) for row in await connection.fetch(statements[-1])]
         finally:
             await connection.close()
 

@@ -31,7 +31,7 @@ def store_settings() -> Settings:
 @pytest.fixture(params=["sqlite", "memory", "postgres", "postgres-that-lacks-all", "pgbouncer"])
 def unopened(request: pytest.FixtureRequest, tmp_path: Path, clock: SetClock, store_settings: Settings) -> Store:
     if request.param.startswith("postgres"):
-        url = request.getfixturevalue("postgres_url")
+        url = request.getfixturevalue("cleared_url")
         if request.param == "postgres-that-lacks-all":
             url += f"&without={','.join(SWITCHES)}"
         return PostgresStore(url, clock=clock, settings=store_settings)
@@ -57,16 +57,16 @@ async def node(store: Store, clock: SetClock) -> Node:
 
 
 @pytest.fixture
-async def other(postgres_url: str) -> AsyncIterator[Any]:
+async def other(cleared_url: str) -> AsyncIterator[Any]:
     """A connection of somebody else."""
-    connection = await asyncpg.connect(postgres_url)
+    connection = await asyncpg.connect(cleared_url)
     yield connection
     await connection.close()
 
 
 @pytest.fixture
-async def spy(postgres_url: str) -> AsyncIterator[Any]:
+async def spy(cleared_url: str) -> AsyncIterator[Any]:
     """A connection of somebody who looks on."""
-    connection = await asyncpg.connect(postgres_url)
+    connection = await asyncpg.connect(cleared_url)
     yield connection
     await connection.close()

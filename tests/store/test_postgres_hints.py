@@ -31,8 +31,8 @@ class Hearing:
 
 
 @pytest.fixture
-async def ears(postgres_url: str, clock: SetClock) -> AsyncIterator[list[Hearing]]:
-    ears = [Hearing(postgres_url, clock) for _ in range(2)]
+async def ears(cleared_url: str, clock: SetClock) -> AsyncIterator[list[Hearing]]:
+    ears = [Hearing(cleared_url, clock) for _ in range(2)]
     for each in ears:
         await each.open()
     yield ears
@@ -99,8 +99,8 @@ async def test_a_hint_that_would_be_too_long_says_anything(nodes: list[Node], ea
     assert await ears[1].next() == ANYTHING
 
 
-async def test_what_another_release_says_means_anything(postgres_url: str, nodes: list[Node], ears: list[Hearing]):
-    channel = sql(postgres_url, "SELECT 'stepwell_' || current_schema()")[0][0]
+async def test_what_another_release_says_means_anything(cleared_url: str, nodes: list[Node], ears: list[Hearing]):
+    channel = sql(cleared_url, "SELECT 'stepwell_' || current_schema()")[0][0]
     for letter in ("0123456789abcdef", '["another", [], 1]', "12"):
-        sql(postgres_url, f"SELECT pg_notify('{channel}', '{letter}')")
+        sql(cleared_url, f"SELECT pg_notify('{channel}', '{letter}')")
         assert await ears[0].next() == ANYTHING

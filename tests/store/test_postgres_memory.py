@@ -16,9 +16,9 @@ from tests.store.acting import LEASE_MS, Node, SetClock, waits_for
 
 
 @pytest.fixture
-async def nodes(postgres_url: str, clock: SetClock) -> AsyncIterator[list[Node]]:
+async def nodes(cleared_url: str, clock: SetClock) -> AsyncIterator[list[Node]]:
     """Three nodes on one database."""
-    stores = [PostgresStore(postgres_url, clock=clock, settings=Settings()) for _ in range(3)]
+    stores = [PostgresStore(cleared_url, clock=clock, settings=Settings()) for _ in range(3)]
     for store in stores:
         await store.open()
     yield [await Node(store, f"node-{place}", clock).enrol() for place, store in enumerate(stores)]

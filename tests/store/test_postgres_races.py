@@ -29,9 +29,9 @@ async def opened(url: str, clock: Clock | None = None, **settings: int) -> Postg
 
 
 @pytest.fixture(params=[(), SWITCHES], ids=["", "lacks-all"])
-async def stores(request: pytest.FixtureRequest, postgres_url: str, clock: SetClock) -> AsyncIterator[list[PostgresStore]]:
+async def stores(request: pytest.FixtureRequest, cleared_url: str, clock: SetClock) -> AsyncIterator[list[PostgresStore]]:
     """Four nodes' stores on one database, which may lack whatever can be missing."""
-    stores = [await opened(f"{postgres_url}&without={','.join(request.param)}", clock) for _ in range(4)]
+    stores = [await opened(f"{cleared_url}&without={','.join(request.param)}", clock) for _ in range(4)]
     yield stores
     wrong = await stores[0].check()
     for store in stores:
@@ -207,13 +207,13 @@ async def test_a_transaction_that_must_be_repeated_is_repeated(nodes: list[Node]
 
 
 @pytest.mark.usefixtures("may_block_the_loop")
-async def test_a_node_that_freezes_in_a_transaction_lets_go_of_the_rows_of_others(postgres_url: str):
+async def test_a_node_that_freezes_in_a_transaction_lets_go_of_the_rows_of_others(cleared_url: str):
     # Leases are of half a second here, so what it holds is given back before.
     frozen, thaw = threading.Event(), threading.Event()
     told: list[BaseException] = []
 
     async def freeze() -> None:
-        store = await opened(postgres_url, Clock(), lease_ms=600)
+        store = await opened(cleared_url, Clock(), lease_ms=600)
         node = await Node(store, "frozen", SetClock()).enrol()
         node.lease_ms = 600
         await node.commit(node.new("r"))
@@ -236,7 +236,7 @@ async def test_a_node_that_freezes_in_a_transaction_lets_go_of_the_rows_of_other
     thread = threading.Thread(target=lambda: asyncio.run(freeze()))
     thread.start()
     await asyncio.to_thread(frozen.wait, 30)
-    store = await opened(postgres_url, Clock())
+    store = await opened(cleared_url, Clock())
     node = await Node(store, "other", SetClock()).enrol()
     assert (await node.do(node.put("r", "other"))).reason == "stored"
     thaw.set()
@@ -252,12 +252,12 @@ def through(proxy: Proxy, url: str) -> str:
 
 
 @pytest.mark.parametrize("is_applied", [True, False])
-async def test_a_commit_whose_answer_was_lost_is_found_out(postgres_url: str, clock: SetClock, is_applied: bool):
-    parts = urlsplit(postgres_url)
+async def test_a_commit_whose_answer_was_lost_is_found_out(cleared_url: str, clock: SetClock, is_applied: bool):
+    parts = urlsplit(cleared_url)
     assert parts.hostname is not None
     assert parts.port is not None
     async with Proxy(parts.hostname, parts.port) as proxy:
-        store = await opened(through(proxy, postgres_url), clock)
+        store = await opened(through(proxy, cleared_url), clock)
         node = await Node(store, "node", clock).enrol()
         await node.commit(node.new("first"))
         batch = node.batch(node.new("second"))
@@ -274,12 +274,12 @@ async def test_a_commit_whose_answer_was_lost_is_found_out(postgres_url: str, cl
         await store.close()
 
 
-async def test_a_connection_that_is_cut_before_the_commit_means_that_nothing_was_done(postgres_url: str, clock: SetClock):
-    parts = urlsplit(postgres_url)
+async def test_a_connection_that_is_cut_before_the_commit_means_that_nothing_was_done(cleared_url: str, clock: SetClock):
+    parts = urlsplit(cleared_url)
     assert parts.hostname is not None
     assert parts.port is not None
     async with Proxy(parts.hostname, parts.port) as proxy:
-        store = await opened(through(proxy, postgres_url), clock)
+        store = await opened(through(proxy, cleared_url), clock)
         node = await Node(store, "node", clock).enrol()
         proxy.cut_before("up", b"INSERT INTO runs")
         with pytest.raises(NotApplied):
