@@ -1,5 +1,6 @@
-"""What holds for every test: an environment without settings, and no failpoint left armed by the test before."""
+"""What holds for every test: an environment without settings, no failpoint left armed by the last one, no secret logged."""
 
+import logging
 import os
 from collections.abc import Iterator
 
@@ -13,6 +14,7 @@ import stepwell.store.postgres
 import stepwell.store.sqlite  # noqa: F401
 from stepwell import failpoints
 from tests import pgbouncer, postgres
+from tests.secrets import Watch
 
 # How long an example takes depends on who else uses the machine; it says nothing about the code.
 settings.register_profile("stepwell", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
@@ -29,6 +31,26 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def _disarmed_failpoints() -> Iterator[None]:
     yield
     failpoints.armed.clear()
+
+
+@pytest.fixture(scope="session")
+def _watch() -> Iterator[Watch]:
+    watch, root = Watch(), logging.getLogger()
+    root.addHandler(watch)
+    yield watch
+    root.removeHandler(watch)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_secret_is_logged(_watch: Watch) -> Iterator[None]:
+    """Look at all that is logged during each test, requests included."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(min(level, logging.INFO))
+    yield
+    root.setLevel(level)
+    found, _watch.found = _watch.found, []
+    assert found == []
 
 
 @pytest.fixture(autouse=True)

@@ -32,6 +32,7 @@ from tests.powerloss.proof import LONG as LONG_POWER
 from tests.powerloss.proof import Form as PowerForm
 from tests.powerloss.proof import record_lives, sweep_lives
 from tests.powerloss.sweep import compile_library
+from tests.secrets import secrets_in
 
 
 class Form(NamedTuple):
@@ -189,6 +190,8 @@ def prove_one(name: str, form: Form, number: int, hangs_s: int) -> None:
     faulthandler.dump_traceback_later(hangs_s, exit=True)
     with TemporaryDirectory() as place:
         text = PROOFS[name](form, number, Path(place))
+        for log in Path(place).rglob("log-*"):
+            assert secrets_in(log.read_text("utf-8", errors="replace")) == [], f"{name}: {log.name} tells secrets"
     faulthandler.cancel_dump_traceback_later()
     print(f"{name}: {text} ({time.monotonic() - began:.0f} s)", flush=True)
 

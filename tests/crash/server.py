@@ -14,6 +14,7 @@ import aiohttp
 import stepwell
 from stepwell.server.serving import listen
 from tests.clients import PATIENCE_S
+from tests.secrets import secrets_in
 
 _ROOT: Final = Path(stepwell.__file__).parents[2]
 
@@ -23,12 +24,13 @@ class ServerProcess:
 
     Args:
         store: The store's URL.
-        log: Where it complains; nowhere if None.
+        log: Where it complains. If None, that is looked through for secrets when it has ended, and thrown away.
     """
 
     def __init__(self, store: str, *, log: int | None = None) -> None:
         self._store = store
-        self._log = log
+        self._is_looked_through = log is None
+        self._log: int = os.memfd_create("log") if log is None else log
         listening = listen("127.0.0.1", 0)
         self.port: int = listening.getsockname()[1]
         listening.close()
@@ -47,8 +49,7 @@ class ServerProcess:
         environment = {**os.environ, "PYTHONPATH": f"{_ROOT / 'src'}{os.pathsep}{_ROOT}"}
         environment |= {f"STEPWELL_{name.upper()}": str(value) for name, value in settings.items()}
         command = [sys.executable, "-m", "stepwell", "serve", "--store", self._store, "--port", str(self.port), "--no-auth"]
-        log = DEVNULL if self._log is None else self._log
-        self._process = await asyncio.create_subprocess_exec(*command, stdout=DEVNULL, stderr=log, env=environment)
+        self._process = await asyncio.create_subprocess_exec(*command, stdout=DEVNULL, stderr=self._log, env=environment)
 
     async def until_serving(self) -> bool:
         """Return once it serves, or has ended: whether it serves."""
@@ -77,7 +78,11 @@ class ServerProcess:
 
     async def until_gone(self) -> int:
         """Return how it has ended."""
-        return await self._alive.wait()
+        code = await self._alive.wait()
+        if self._is_looked_through:
+            said = os.pread(self._log, os.fstat(self._log).st_size, 0)
+            assert secrets_in(said.decode(errors="replace")) == []
+        return code
 
     async def end(self, number: signal.Signals) -> int:
         """End it by a signal; return how it has ended."""

@@ -14,6 +14,7 @@ from queue import Queue
 from typing import Any, NamedTuple
 
 import stepwell
+from tests.secrets import secrets_in
 
 _SOURCES = str(Path(stepwell.__file__).parents[1])
 PATIENCE_S = 60
@@ -34,6 +35,13 @@ class Done(NamedTuple):
     @property
     def lines(self) -> list[Any]:
         return [json.loads(line) for line in self.out.splitlines()]
+
+
+def _ended(code: int, out: str, err: str) -> Done:
+    """Return what a command has left, once its standard error was looked through: there it logs."""
+    told = [line for line in err.splitlines() if not line.startswith("The first key")]
+    assert secrets_in("\n".join(told)) == []
+    return Done(code, out, err)
 
 
 class Running:
@@ -76,7 +84,7 @@ class Running:
             reader.join()
         while not self._queue.empty():
             self.err.append(self._queue.get() or "")
-        return Done(code, "".join(self._out), "".join(self.err))
+        return _ended(code, "".join(self._out), "".join(self.err))
 
 
 class Shell:
@@ -103,7 +111,7 @@ class Shell:
         """Run a command to its end."""
         process = self._popen(args, env)
         out, err = process.communicate(stdin, timeout=PATIENCE_S)
-        return Done(process.returncode, out, err)
+        return _ended(process.returncode, out, err)
 
     def paste(self, line: str) -> Done:
         """Run a line as a shell would in which nothing of ours is on the path."""
@@ -116,7 +124,7 @@ class Shell:
             text=True,
             timeout=PATIENCE_S,
         )
-        return Done(done.returncode, done.stdout, done.stderr)
+        return _ended(done.returncode, done.stdout, done.stderr)
 
     def run_unread(self, *args: str) -> Done:
         """Run a command whose standard output nobody reads."""
@@ -128,7 +136,7 @@ class Shell:
         process.stdout.close()
         with process.stderr:
             err = process.stderr.read()
-        return Done(process.wait(PATIENCE_S), "", err)
+        return _ended(process.wait(PATIENCE_S), "", err)
 
     def run_at_terminal(self, *args: str, **env: str) -> str:
         """Run a command at a terminal; return what is on its screen, codes included."""
