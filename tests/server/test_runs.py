@@ -1,6 +1,7 @@
 """Runs over HTTP: made, shown, listed, steered."""
 
 import asyncio
+from datetime import UTC, datetime
 
 import aiohttp
 import pytest
@@ -155,4 +156,5 @@ async def test_without_a_key_nothing_is_shown(live: Live, http: Http):
 
 async def test_health_needs_no_key(http: Http):
     assert await http("GET", "/healthz", status=200, headers={"Authorization": ""}) == {"status": "ok"}
-    assert await http("GET", "/readyz", status=200, headers={"Authorization": ""}) == {"status": "ok"}
+    ready = await http("GET", "/readyz", status=200, headers={"Authorization": ""})
+    assert (ready["status"], datetime.fromisoformat(ready["now"]).tzinfo) == ("ok", UTC)
