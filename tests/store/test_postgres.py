@@ -16,6 +16,7 @@ from stepwell.store.batch import BatchExecution
 from stepwell.store.hints import Hint
 from stepwell.store.postgres import PostgresStore
 from stepwell.store.postgres_address import parse_address
+from stepwell.store.postgres_batch import Transaction
 from stepwell.store.postgres_migrate import MIGRATIONS
 from stepwell.store.postgres_pool import Pool
 from stepwell.store.postgres_rows import Speech
@@ -149,7 +150,8 @@ async def test_a_server_that_acknowledges_before_it_syncs_is_told_to_sync(postgr
     node = await Node(store, "node", SetClock()).enrol()
     assert store._writer is not None
     assert await store._writer.fetchval("SHOW synchronous_commit") == "off"
-    await store._transaction(store._writer, node.batch()).carry_out(BatchExecution(store._page(node.batch()), {}).apply([]))
+    transaction = Transaction(store._writer, store._speech, node.batch(), store._beginning())
+    await transaction.carry_out(BatchExecution(store._page(node.batch()), {}).apply([]))
     assert await store._writer.fetchval("SHOW synchronous_commit") == "on"
     await store.close()
 

@@ -1,17 +1,21 @@
 """What a node remembers of its runs from one batch to the next, and what others do to them in between, on a real server."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from msgspec import structs
 
 from stepwell.errors import FencedError
 from stepwell.failpoints import counters
 from stepwell.progress import NewEvent, Recorded, Refused
 from stepwell.settings import Settings
-from stepwell.store.base import CANCELLED, Operation, Pause, Stored
+from stepwell.store.base import CANCELLED, Batch, NotApplied, Operation, Pause, RunQuery, Stored, Triggered
 from stepwell.store.postgres import PostgresStore
+from tests.proxy import Proxy
 from tests.store.acting import LEASE_MS, Node, SetClock, waits_for
 
 
@@ -204,3 +208,40 @@ async def test_nodes_that_write_from_memory_and_signal_each_others_runs_get_thro
         row = await nodes[0].row(run_id)
         assert (row.seq, row.mailbox_seq) == (12, 30)
         assert (await nodes[0].types(run_id)).count("step_completed") == 10
+
+
+# -- the next batch is begun ahead
+
+
+def _followed(node: Node, *operations: Operation) -> Batch:
+    return structs.replace(node.batch(*operations), is_followed=lambda: True)
+
+
+async def test_batches_that_are_begun_ahead_are_committed_like_others(nodes: list[Node]):
+    node = nodes[0]
+    for place in range(5):
+        committed = await node.store.commit(_followed(node, node.new(f"r{place}", claim=True)))
+        node.number += 1
+        assert [type(result) for result in committed.results] == [Triggered]
+    await node.commit(node.new("last"))
+    assert {stored.row.run_id for stored in await nodes[1].store.list_runs(RunQuery(limit=10))} == {
+        "last", *(f"r{place}" for place in range(5))
+    }  # fmt: skip
+
+
+async def test_a_batch_that_was_begun_ahead_and_lost_its_connection_is_begun_again(cleared_url: str, clock: SetClock):
+    port = urlsplit(cleared_url).port
+    assert port is not None
+    async with Proxy("127.0.0.1", port) as proxy:
+        store = PostgresStore(cleared_url.replace(f":{port}/", f":{proxy.port}/"), clock=clock, settings=Settings())
+        await store.open()
+        node = await Node(store, "node", clock).enrol()
+        await store.commit(_followed(node, node.new("first")))
+        node.number += 1
+        assert proxy.cut() > 0
+        with contextlib.suppress(NotApplied):  # unless it has heard of it already
+            await node.commit(node.new("second"))
+        await node.commit(node.new("third"))
+        found = {stored.row.run_id for stored in await store.list_runs(RunQuery(limit=10))}
+        await store.close()
+    assert found - {"second"} == {"first", "third"}

@@ -228,7 +228,7 @@ class Committer:
             batch = self._gather()
             if batch:
                 await self._commit_safely(batch)
-                self._behind = len(batch) if len(self._queue) + len(self._offered) >= _MANY else 0
+                self._behind = len(batch) if self._is_followed() else 0
                 if self._behind:
                     continue  # the store works on these while those go on
                 # Who waited for this has its say first, so that what it does next is in the next batch; a client twice,
@@ -242,6 +242,9 @@ class Committer:
                 self._idle = self._loop.create_future()
                 await self._idle
                 await asyncio.sleep(0)
+
+    def _is_followed(self) -> bool:
+        return len(self._queue) + len(self._offered) >= _MANY
 
     async def _ask(self) -> None:
         if self._queue or self._offered:
@@ -339,7 +342,7 @@ class Committer:
         batch = Batch(
             node_id=self._owner.node_id, number=self.number, batch_id=secrets.token_hex(8), lease_ms=self._owner.lease_ms(),
             operations=[entry.operation if isinstance(entry, _Item) else entry[1] for entry in entries],
-            awaited=self._awaited(entries),
+            awaited=self._awaited(entries), is_followed=self._is_followed,
         )  # fmt: skip
         try:
             committed = await self._store.commit(batch)

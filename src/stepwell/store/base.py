@@ -451,6 +451,8 @@ class Batch(msgspec.Struct, kw_only=True):
     operations: list[Operation]
     awaited: Sequence[str] = ()
     """Runs that may end by this, and whose end somebody waits for."""
+    is_followed: Callable[[], bool] = lambda: False
+    """Asked once it is committed: whether another batch will come at once."""
 
 
 class BatchState(NamedTuple):

@@ -44,7 +44,7 @@ from stepwell.store.drafts import Draft, Page
 from stepwell.store.hints import Hint
 from stepwell.store.nodes import workflows_of
 from stepwell.store.postgres_address import parse_address
-from stepwell.store.postgres_batch import Transaction
+from stepwell.store.postgres_batch import Transaction, beginning
 from stepwell.store.postgres_capabilities import Capabilities
 from stepwell.store.postgres_hints import Hints
 from stepwell.store.postgres_lease import LeaseKeeper
@@ -91,6 +91,8 @@ class PostgresStore:
         self._hints = Hints(self._pool, self._speech, settings, self.name)
         self._writer: Wire | None = None
         self._writing = asyncio.Lock()
+        self._ahead: tuple[Wire, int] | None = None
+        """The connection on which the next batch has begun already, and the machine's time before."""
         self._owned: dict[str, Draft] = {}
         self._cautious = 0
         """For so many batches nothing is taken from memory."""
@@ -208,12 +210,16 @@ class PostgresStore:
     async def _commit(self, batch: Batch) -> Committed:
         boot_ms = self._clock.boot_ms()
         wire = await self._wire()
+        ahead, self._ahead = self._ahead, None
+        has_begun = ahead is not None and ahead[0] is wire
+        if ahead is not None and has_begun:
+            boot_ms = ahead[1]
         # Taken out until the commit is known to be done: on the way there it is changed.
         owned, self._owned = self._owned, {}
         if self._cautious or not self._speech.has.data_modifying_cte:
             owned, self._cautious = {}, max(0, self._cautious - 1)
         execution = BatchExecution(page := self._page(batch), owned, is_shared=True, passes_over=self.has.skip_locked)
-        transaction = self._transaction(wire, batch)
+        transaction = Transaction(wire, self._speech, batch, "" if has_begun else self._beginning())
         stage = "before"
         try:
             async with asyncio.timeout(self._settings.patience_ms / 1000):
@@ -240,10 +246,23 @@ class PostgresStore:
         self._lease.committed(batch.node_id, batch.lease_ms, boot_ms)
         if execution.has_written:
             self._hints.written(execution.hint(has_workers=batch.lease_ms is not None))
+        if batch.is_followed():
+            await self._begin_ahead(wire)
         return Committed(results, page.mailed, page.ended_besides, execution.collections)
 
-    def _transaction(self, wire: Wire, batch: Batch) -> Transaction:
-        return Transaction(wire, self._speech, batch, lease_ms=self._settings.lease_ms, must_sync=self._pool.must_sync)
+    def _beginning(self) -> str:
+        return beginning(self._settings.lease_ms, must_sync=self._pool.must_sync)
+
+    async def _begin_ahead(self, wire: Wire) -> None:
+        """Begin the next batch, so that what it writes is on its way before those who waited for this one go on."""
+        boot_ms = self._clock.boot_ms()
+        try:
+            async with asyncio.timeout(1):
+                await wire.execute(self._beginning())
+        except DRIVER_ERRORS:
+            self._drop(wire)
+        else:
+            self._ahead = wire, boot_ms
 
     def _page(self, batch: Batch) -> Page:
         settings = self._settings

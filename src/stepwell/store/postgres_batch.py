@@ -31,6 +31,16 @@ PLANNING: Final = (
 )
 
 
+def beginning(lease_ms: int, *, must_sync: bool) -> str:
+    """Return what begins the transaction of a batch. A node that is frozen in it must not hold the rows of others for a lease."""
+    limit_ms = max(_SHORTEST_LIMIT_MS, lease_ms * 3 // 4)
+    limits = (
+        f"SET LOCAL statement_timeout = {limit_ms}; SET LOCAL lock_timeout = {limit_ms * 2 // 3}; "
+        f"SET LOCAL idle_in_transaction_session_timeout = {limit_ms}; "
+    )
+    return f"BEGIN ISOLATION LEVEL READ COMMITTED; {'SET LOCAL synchronous_commit = on; ' * must_sync}{limits}{PLANNING}"
+
+
 class _Written:
     """How much a transaction has written, where the database has a limit."""
 
@@ -49,31 +59,36 @@ class _Written:
 
 
 class Transaction:
-    """The transaction of one batch on one connection. The commit is left to others."""
+    """The transaction of one batch on one connection. The commit is left to others.
 
-    def __init__(self, wire: Wire, speech: Speech, batch: Batch, *, lease_ms: int, must_sync: bool) -> None:
+    Args:
+        beginning: The text that begins it; empty if that was done ahead.
+    """
+
+    def __init__(self, wire: Wire, speech: Speech, batch: Batch, beginning: str) -> None:
         self._wire = wire
         self._speech = speech
         self._batch = batch
-        self._limit_ms = max(_SHORTEST_LIMIT_MS, lease_ms * 3 // 4)
-        self._must_sync = must_sync
+        self._beginning = beginning
         self._has_identity = False
         self._written = _Written(speech.has)
 
     async def carry_out(self, plan: Plan[T]) -> T:
-        """Carry out a plan to its end, in a transaction that this begins.
+        """Carry out a plan to its end.
 
         Raises:
             FencedError: The node is not alive, or not at this batch.
             DataRefused: It writes more than the database takes in one transaction.
         """
-        beginning = asyncio.ensure_future(self._wire.execute(self._beginning()))
+        begun = asyncio.ensure_future(self._wire.execute(self._beginning)) if self._beginning else None
         try:
             try:
-                await asyncio.sleep(0)  # it is on its way, and meanwhile what comes first is worked out
+                if begun is not None:
+                    await asyncio.sleep(0)  # it is on its way, and meanwhile what comes first is worked out
                 requests = next(plan)
             finally:
-                await beginning
+                if begun is not None:
+                    await begun
             failpoint("commit.before_write")
             while True:
                 requests = plan.send(await self._answers(requests))
@@ -81,15 +96,6 @@ class Transaction:
             await self._identify()
             result: T = end.value
             return result
-
-    def _beginning(self) -> str:
-        sync = "SET LOCAL synchronous_commit = on; " if self._must_sync else ""
-        # A node that is frozen here must not hold the rows of others for longer than its lease.
-        limits = (
-            f"SET LOCAL statement_timeout = {self._limit_ms}; SET LOCAL lock_timeout = {self._limit_ms * 2 // 3}; "
-            f"SET LOCAL idle_in_transaction_session_timeout = {self._limit_ms}; "
-        )
-        return f"BEGIN ISOLATION LEVEL READ COMMITTED; {sync}{limits}{PLANNING}"
 
     def _identity(self) -> tuple[Parameter, ...]:
         """Return the parameters of ``begin_batch``."""
