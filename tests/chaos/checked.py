@@ -21,7 +21,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 import msgspec
 
 import stepwell
-from stepwell import AsyncClient
+from stepwell import AsyncClient, Settings
 from stepwell.model import OVER
 from tests.checker.check import check_all, not_tested, wrong_in
 from tests.checker.gaps import went_on_elsewhere
@@ -115,7 +115,9 @@ class CheckedStorm:
         self.is_over = True
         await asyncio.gather(*others)
         self.is_in_time = await self._are_over(members)
-        async with AsyncClient(await self._place.url("checker")) as client:
+        # A primary may have been lost just now.
+        patient = Settings(patience_ms=OUTAGE_S * 1000)
+        async with AsyncClient(await self._place.url("checker"), settings=patient) as client:
             self.is_in_time = await self._until_runs_are_over(client) and self.is_in_time
             self._may_stop.set()
             await asyncio.gather(*workers)
