@@ -46,18 +46,21 @@ async def trigger(request: Request) -> Answer:
     wanted = await _wanted(request, body)
     world, identity = request.world, request.identity
     if wait_ms is None:
-        await world.admission.admit(identity, 1)
-        run = await world.engine.trigger(wanted)
-        await asyncio.sleep(0)  # what was assigned by that is sent to its worker first
+        run = await _make(request, wanted)
         return answer(run, *_made(request, run))
     if not identity.may("read"):
         raise PermissionDeniedError("this key lacks the scope 'read', which it needs to wait for what becomes of a run")
     with world.waiting(identity):
-        await world.admission.admit(identity, 1)
-        run = await world.engine.trigger(wanted)
-        await asyncio.sleep(0)  # what was assigned by that is sent to its worker first
+        run = await _make(request, wanted)
         then = run if run.is_over else await _until_over(request, run.run_id, wait_ms)
         return answer(structs.replace(then, created=run.created), *_made(request, run))
+
+
+async def _make(request: Request, wanted: TriggerRequest) -> Run[Any]:
+    await request.world.admission.admit(request.identity, 1)
+    run = await request.world.engine.trigger(wanted)
+    await asyncio.sleep(0)  # what was assigned by that is sent to its worker first
+    return run
 
 
 def _made(request: Request, run: Run[Any]) -> tuple[int, dict[str, str]]:
