@@ -21,6 +21,7 @@ from stepwell.store.postgres_migrate import MIGRATIONS
 from stepwell.store.postgres_pool import Pool
 from stepwell.store.postgres_rows import Speech
 from tests import postgres
+from tests.api.tools import until
 from tests.proxy import Proxy
 from tests.store.acting import Node, SetClock
 
@@ -290,4 +291,27 @@ async def test_after_its_connections_were_cut_a_store_goes_on(postgres_url: str)
         assert (await node.do(node.new("r"))).reason == "created"
         assert await store.statuses(["r"]) == {"r": 0}
         await heard.wait()  # it listens again, and says so, because it may have missed something
+        await store.close()
+
+
+async def test_connections_to_a_server_that_cannot_be_used_are_not_kept(postgres_url: str):
+    store = a_store(f"{postgres_url}&application_name=refused")
+    await store.open()
+    schema = postgres_url.rpartition("search_path=")[2]
+    postgres.sql(
+        postgres_url,
+        f"ALTER SCHEMA {schema} RENAME TO {schema}_away",
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'refused'",
+    )
+    try:
+        for _ in range(5):
+            with pytest.raises(UnavailableError):
+                await store.statuses(["r"])
+
+        async def is_nobody_connected() -> bool:
+            return postgres.sql(postgres_url, "SELECT 1 FROM pg_stat_activity WHERE application_name = 'refused'") == []
+
+        await until(is_nobody_connected)
+    finally:
+        postgres.sql(postgres_url, f"ALTER SCHEMA {schema}_away RENAME TO {schema}")
         await store.close()

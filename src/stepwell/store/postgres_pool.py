@@ -59,13 +59,18 @@ class Pool:
         if self._is_closed:
             raise UnavailableError(f"{self._address.name} is closed")
         timeout_s = self._settings.patience_ms / 1000
+        wire: Wire | None = None
         try:
             async with asyncio.timeout(timeout_s):
                 wire = await connect(self._address, timeout_s)
                 self._open.add(wire)
                 self.is_pooled = is_pooled(wire)
                 await self._look(wire)
-        except Exception as error:
+        except BaseException as error:
+            if wire is not None:
+                self.drop(wire)
+            if not isinstance(error, Exception):
+                raise
             self.lost_contact()
             known = not_readable(error, self._address.name)
             if known is None or known is error:
