@@ -587,15 +587,15 @@ async def test_a_deadline_undoes_whether_a_worker_has_the_run_or_not(client: Asy
     # promise 10
     wf = deployed(waits)
     async with client.worker(wf):
-        run = await client.workflow.trigger(wf, execution_timeout=300)
+        run = await client.workflow.trigger(wf, execution_timeout=1_000)
         ended = await over(client, run)
         assert (ended.status, ended.error) == (
             "failed",
-            "stepwell.errors.ExecutionTimeoutError: execution timeout of 300 ms is over",
+            "stepwell.errors.ExecutionTimeoutError: execution timeout of 1000 ms is over",
         )
         assert undone() == ["b", "a"]
         calls.clear()
-        run = await client.workflow.trigger(wf, execution_timeout=600)
+        run = await client.workflow.trigger(wf, execution_timeout=1_500)
         await waits_for(client, run.run_id, "signal")
     await client.workflow.pause(run.run_id)
     async with client.worker(other):
@@ -607,7 +607,7 @@ async def test_a_deadline_undoes_whether_a_worker_has_the_run_or_not(client: Asy
         await until(is_due)
     async with client.worker(wf):
         ended = await over(client, run)
-    assert ended.error == "stepwell.errors.ExecutionTimeoutError: execution timeout of 600 ms is over"
+    assert ended.error == "stepwell.errors.ExecutionTimeoutError: execution timeout of 1500 ms is over"
     assert undone() == ["b", "a"]
 
 

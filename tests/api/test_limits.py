@@ -218,7 +218,7 @@ async def test_the_deadline_holds_while_nobody_executes_the_run(client: AsyncCli
         return None
 
     async with client.worker(wf):
-        run = await client.workflow.trigger(wf, execution_timeout="150ms")
+        run = await client.workflow.trigger(wf, execution_timeout="1s")
         await seen(client, run.run_id, "step_completed")
     async with client.worker(other):  # a node that knows nothing of this workflow ends its runs all the same
         over = await client.workflow.wait(run.run_id, PATIENCE_S)

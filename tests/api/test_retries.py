@@ -267,7 +267,7 @@ async def test_a_step_that_waits_for_its_retry_holds_up_no_other_branch(client: 
     async def wf(ctx):
         return await ctx.parallel(
             [
-                step("slow", failing(lambda: OSError("down"), 1), retries=1, retry_delay="60ms"),
+                step("slow", failing(lambda: OSError("down"), 1), retries=1, retry_delay="1s"),
                 step("quick", failing(lambda: OSError("down"), 0)),
             ]
         )

@@ -281,7 +281,7 @@ async def test_a_run_that_keeps_losing_its_worker_is_paused_with_the_reason(serv
         for _ in range(5):
             parts = urlsplit(server.url)
             async with Proxy(parts.hostname or "", parts.port or 0) as proxy:
-                async with AsyncClient(f"http://127.0.0.1:{proxy.port}", settings=Settings(patience_ms=200)) as client:
+                async with AsyncClient(f"http://127.0.0.1:{proxy.port}", settings=Settings(patience_ms=1_000)) as client:
                     await _loses_its_connection(client, direct, proxy)
         run = await direct.workflow.get_run("kills")
         assert run.status == "paused"

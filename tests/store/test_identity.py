@@ -1,10 +1,13 @@
 """Nodes, and the first statement of every batch."""
 
+import asyncio
+
 import pytest
 
-from stepwell.errors import FencedError
+from stepwell.errors import FencedError, UnavailableError
 from stepwell.progress import Recorded, Refused
 from stepwell.store.base import BatchState, DataRefused, Store, Stored, Triggered
+from tests.clients import PATIENCE_S
 from tests.store.acting import LEASE_MS, Node, SetClock, another
 
 
@@ -121,4 +124,13 @@ async def test_a_value_that_cannot_be_stored_refuses_the_batch_as_a_whole(node: 
 async def test_a_store_that_is_closed_twice_is_closed(store: Store):
     await store.close()
     await store.close()
+    await store.open()
+
+
+async def test_a_store_that_is_closed_answers_nobody_but_says_so(store: Store):
+    await store.close()
+    for _ in range(2):
+        with pytest.raises(UnavailableError, match="closed"):
+            async with asyncio.timeout(PATIENCE_S):
+                await store.statuses(["run"])
     await store.open()

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
+from stepwell.errors import UnavailableError
 from stepwell.failpoints import counters
 
 T = TypeVar("T")
@@ -37,22 +38,33 @@ class Lane(Generic[R]):
     def __init__(self, name: str, resources: list[R], rest: Callable[[R, bool], float | None] | None = None) -> None:
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._rest: Final = rest
+        self._ending = threading.Lock()
+        self._is_ending = False
         self._is_abandoned = False
         self._threads = [threading.Thread(target=self._run, args=(resource,), name=name, daemon=True) for resource in resources]
         for thread in self._threads:
             thread.start()
 
     def call(self, work: Callable[[R], T]) -> "asyncio.Future[T]":
-        """Have the work done on a thread of this lane."""
+        """Have the work done on a thread of this lane.
+
+        Raises:
+            UnavailableError: The threads were told to end.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._queue.put(_Job(work, future, loop))
+        with self._ending:  # nobody would do what stands in the queue behind the end
+            if self._is_ending and not self._is_abandoned:
+                raise UnavailableError("the store is closed")
+            self._queue.put(_Job(work, future, loop))
         return future
 
     def end(self) -> None:
         """Let the threads end after what was asked for before."""
-        for _ in self._threads:
-            self._queue.put(None)
+        with self._ending:
+            self._is_ending = True
+            for _ in self._threads:
+                self._queue.put(None)
 
     def stop(self, patience_s: float) -> bool:
         """End the threads, and wait for it; tell whether all have ended in time."""
