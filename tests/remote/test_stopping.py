@@ -11,6 +11,7 @@ from tests.api.tools import types_of, until, waits_for
 from tests.background import Background, served_aside
 from tests.clients import PATIENCE_S
 from tests.proxy import Proxy
+from tests.remote.test_protocol import HELLO, connected, event
 
 begun: list[tuple[str, str]] = []
 """Run and step of each body that has begun."""
@@ -94,6 +95,23 @@ async def test_a_body_that_does_not_end_is_stopped_and_its_run_is_handed_back(cl
         run = await client.workflow.get_run("endless")
         assert (run.status, run.interruptions) == ("running", 0)
         assert "is due" in await client.workflow.why("endless")
+
+
+@pytest.mark.parametrize("limits", [{"drain_ms": 60_000, "worker_silence_ms": 60_000}])
+async def test_a_server_that_stops_does_not_wait_for_the_last_word_about_a_run_that_is_over(
+    direct: AsyncClient, server: Background
+):  # fmt: skip
+    async with connected(server.url) as hand:
+        await hand.say(HELLO)
+        await hand.hear("welcome")
+        run = await direct.workflow.trigger("by-hand")
+        assigned = await hand.hear("assign")
+        end = {"status": "completed", "event": event("run_completed", payload={"output": 1})}
+        await hand.say({"type": "progress", "runId": run.run_id, "turn": assigned["turn"], "no": 1, "final": end})
+        await hand.hear("settled")
+        async with asyncio.timeout(PATIENCE_S):
+            await server.drained()
+        assert await hand.ended() == (1012, "the server stops")
 
 
 async def test_a_server_that_stops_sends_new_workers_away(server: Background):

@@ -89,7 +89,7 @@ class RemoteSession:
         hold = self._held.get(held.run_id)
         if hold is not None and hold.held is held:
             del self._held[held.run_id]
-        self._wire.say(Done(held.run_id, held.turn))
+        self._wire.say(Done(held.run_id, held.turn), is_urgent=False)
         self._flush_soon()
 
     def has_room(self) -> None:
@@ -143,10 +143,13 @@ class RemoteSession:
             if progress is not None:
                 self._record(held, progress)
         if self._is_assigning and self._is_begun:
-            credit = self._assigned + self._worker.room()
+            room = self._worker.room()
+            credit = self._assigned + room
             if credit != self._credit:
+                # While the server knows of much room, it need not be told of more for each run that ends.
+                is_urgent = 2 * (self._credit - self._assigned) < room
                 self._credit = credit
-                self._wire.say(Room(credit))
+                self._wire.say(Room(credit), is_urgent=is_urgent)
 
     def _record(self, held: Held, progress: Progress) -> None:
         hold = self._held.get(held.run_id)

@@ -136,8 +136,8 @@ class Wire:
             await self.abandon()
             raise
 
-    def say(self, frame: Up) -> None:
-        """Send a frame, soon; if the connection is lost, what still matters of it is said on the next."""
+    def say(self, frame: Up, *, is_urgent: bool = True) -> None:
+        """Send a frame at once, or with the next beat at the latest. What matters is said again if the connection is lost."""
         if isinstance(frame, ProgressFrame):
             self._unsettled[frame.run_id, frame.turn] = frame
         elif isinstance(frame, Done):
@@ -146,7 +146,8 @@ class Wire:
         elif isinstance(frame, Drain):
             self._is_draining = True
         self._queue.append(frame)
-        self._kick()
+        if is_urgent:
+            self._kick()
 
     def ask_for_lease(self) -> None:
         """Send a heartbeat now."""
@@ -317,17 +318,15 @@ class Wire:
             self._hand_over(frames[1:])
 
     async def _talk(self, socket: aiohttp.ClientWebSocketResponse, joiner: Joiner) -> None:
-        speaking = asyncio.ensure_future(self._speak(socket))
-        beating = asyncio.ensure_future(self._beat(socket))
-        hearing = asyncio.ensure_future(self._hear(socket, joiner))
+        tasks = list(map(asyncio.ensure_future, (self._speak(socket), self._beat(socket), self._hear(socket, joiner))))
         try:
-            done, _ = await asyncio.wait((speaking, beating, hearing), return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
-            for task in (speaking, beating, hearing):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(speaking, beating, hearing, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _speak(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         queue = self._queue
@@ -358,6 +357,7 @@ class Wire:
             if active > 0 or turn % IDLE_BEATS == 0:
                 for message in pack([self._next_beat()]):
                     await socket.send_str(message)
+            self._wanted.set()  # for what is not urgent
             turn += 1
             if self._holds:
                 self._probe()

@@ -200,8 +200,8 @@ class Link:
 
     @property
     def holds(self) -> bool:
-        """Whether the worker holds anything."""
-        return bool(self._runs)
+        """Whether the worker holds anything. It may still have to say that it is done with what is over."""
+        return any(not held.ended for held in self._runs.values())
 
     # -- for the session
 
