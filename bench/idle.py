@@ -12,7 +12,7 @@ from stepwell import AsyncClient
 from stepwell.failpoints import counters
 
 BOUND = 30
-CALLS = ("batch_state", "check", "commit", "counts", "describe", "enrol", "events", "find_run", "knows_worker",
+CALLS = ("batch_state", "check", "commit", "count_by_status", "describe", "enrol", "events", "find_run", "knows_worker",
          "list_runs", "load", "messages", "owned", "poll", "retire", "statuses")  # fmt: skip
 
 

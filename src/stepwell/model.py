@@ -180,7 +180,11 @@ class CollectionSettings(msgspec.Struct, frozen=True, kw_only=True, rename="came
 
 
 class Stats(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Counts over the whole store: runs by status, what could be claimed now, live nodes, and rare events of this node."""
+    """Counts over the whole store: runs by status, what could be claimed now, live nodes, and rare events of this node.
+
+    Once there are more than 100,000 runs, ``runs`` is as it was counted last, which is at most a hundred times as long ago as
+    counting takes, and a minute.
+    """
 
     runs: dict[str, int]
     claimable: int

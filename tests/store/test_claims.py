@@ -130,7 +130,7 @@ async def test_a_poll_tells_deadlines_of_owned_runs_a_lease_later(node: Node, cl
 async def test_polls_are_counted(node: Node):
     before = node.store.questions
     await node.store.poll("node", [])
-    await node.store.counts()
+    await node.store.count_by_status()
     assert node.store.questions == before + 1
 
 

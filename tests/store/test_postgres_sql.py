@@ -216,11 +216,13 @@ _ASKED: dict[str, tuple[Any, ...]] = {
     "advance_runs": (to_json([["run-1", 3, None]]), 5),
     "move_runs": (to_json([["run-1"]]), 5),
     "write_recalled": (to_json([["run-1", 3, None, 1, 2, 0, 0]]), 5),
+    "count_claimable": (10, 5),
 }  # fmt: skip
 
 
 _OF_PLAIN = {"touch_runs": (_IDS, _IDS), "dead_owners": (), "dead_nodes_without_runs": (), "poll": _ASKED["poll"],
-             "due_new": _ASKED["due_new"], "due_woken": _ASKED["due_woken"], "ends": _ASKED["ends"]}  # fmt: skip
+             "due_new": _ASKED["due_new"], "due_woken": _ASKED["due_woken"], "ends": _ASKED["ends"],
+             "count_claimable": _ASKED["count_claimable"]}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -249,7 +251,7 @@ async def test_no_question_scans_a_table_that_grows(filled: str, speech: Speech,
     assert scans == [], "\n".join(lines)
 
 
-@pytest.mark.parametrize("name", ["due_woken", "due_new", "passed_over", "poll", "dead_owners", "late"])
+@pytest.mark.parametrize("name", ["due_woken", "due_new", "passed_over", "poll", "dead_owners", "late", "count_claimable"])
 async def test_what_is_asked_again_and_again_costs_the_same_however_many_runs_there_are(filled: str, name: str):
     connection = await asyncpg.connect(filled)
     try:

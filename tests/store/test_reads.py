@@ -3,7 +3,7 @@
 import pytest
 
 from stepwell.progress import Message, StoredEvent
-from stepwell.store.base import COMPLETED, PENDING, RUNNING, Counts, RunQuery
+from stepwell.store.base import COMPLETED, PENDING, RUNNING, RunQuery
 from tests.store.acting import Node, SetClock, another
 
 
@@ -125,9 +125,12 @@ async def test_counts(node: Node, clock: SetClock):
     await node.commit(node.new("due"), node.new("later", due_ms=clock.now_ms() + 5), node.new("owned", claim=True))
     await node.start("asleep")
     await node.do(node.suspend("asleep", until_ms=clock.now_ms() + 5))
-    assert await node.store.counts() == Counts({PENDING: 2, RUNNING: 2}, 1, 2)
+    assert await node.store.count_by_status() == {PENDING: 2, RUNNING: 2}
+    assert await node.store.queue_depth(10) == 1
+    assert len(await node.store.live_nodes()) == 2
     clock.advance(5)
-    assert (await node.store.counts()).claimable == 3
+    assert await node.store.queue_depth(10) == 3
+    assert await node.store.queue_depth(2) == 2
 
 
 async def test_a_store_tells_the_time_of_its_clock(node: Node, clock: SetClock):

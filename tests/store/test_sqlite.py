@@ -90,7 +90,7 @@ async def test_two_stores_write_at_the_same_time_and_none_is_told_that_the_file_
                 await node.do(node.new(f"{node.node_id}-{number}"))
 
         await asyncio.gather(*map(write, nodes))
-        assert (await first.counts()).runs == {0: 200}
+        assert await first.count_by_status() == {0: 200}
 
 
 async def test_another_process_is_noticed_when_it_commits_and_not_when_it_only_renews(path: Path, clock: SetClock):
@@ -456,7 +456,7 @@ async def test_an_idle_store_can_be_abandoned_and_answers_nobody(path: Path, clo
     store = SqliteStore(path, clock=clock, settings=Settings())
     await store.open()
     await asyncio.to_thread(store.abandon)
-    unanswered = asyncio.ensure_future(store.counts())
+    unanswered = asyncio.ensure_future(store.count_by_status())
     await asyncio.sleep(0)
     assert not unanswered.done()
     unanswered.cancel()
@@ -479,7 +479,7 @@ async def test_a_store_that_is_opened_again_keeps_no_lease_of_its_former_life(pa
 
 async def test_a_store_that_is_not_open_says_so(path: Path, clock: SetClock):
     with pytest.raises(UnavailableError, match="not open"):
-        await SqliteStore(path, clock=clock, settings=Settings()).counts()
+        await SqliteStore(path, clock=clock, settings=Settings()).count_by_status()
 
 
 async def test_commits_of_a_thousand_runs_are_a_handful_of_statements(path: Path, clock: SetClock):
@@ -528,7 +528,7 @@ async def _until(is_so: Callable[[], bool], store: SqliteStore) -> None:
     """Wait for what the writer thread does by itself, asking it for nothing that makes it do so."""
     async with asyncio.timeout(60):
         while not is_so():
-            await store.counts()
+            await store.count_by_status()
 
 
 class _unprivileged:  # noqa: N801

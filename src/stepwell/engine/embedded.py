@@ -9,6 +9,7 @@ from stepwell import codec
 from stepwell.clock import Clock
 from stepwell.durations import from_ms
 from stepwell.engine.api import InFlight, Session, SignalRequest, TriggerRequest, Worker, WorkerInfo
+from stepwell.engine.counting import RunCounts
 from stepwell.engine.created import created_payload
 from stepwell.engine.explain import explain
 from stepwell.engine.exporting import Exporting
@@ -22,6 +23,7 @@ from stepwell.model import STATUSES, Event, Run, Stats
 from stepwell.progress import Assignment, Message
 from stepwell.settings import Settings
 from stepwell.store.base import (
+    COUNTED_MAX,
     OVER_FROM,
     Emit,
     NewRun,
@@ -41,6 +43,7 @@ class EmbeddedEngine(Exporting):
         super().__init__(store, clock=clock, settings=settings)
         self.hook_tokens = hook_tokens
         self.records = EmbeddedRecords(self)
+        self._counts = RunCounts(store.count_by_status, clock.boot_ms, self._spawn)
 
     def now_ms(self) -> int:
         """See ``Engine.now_ms``."""
@@ -166,9 +169,10 @@ class EmbeddedEngine(Exporting):
     async def stats(self) -> Stats:
         """See ``Engine.stats``."""
         self.here()
-        counts = await self.store.counts()
-        runs: dict[str, int] = {status: counts.runs.get(index, 0) for index, status in enumerate(STATUSES)}
-        return Stats(runs=runs, claimable=counts.claimable, nodes=counts.nodes, counters=dict(counters))
+        counted = await self._counts.get()
+        runs: dict[str, int] = {status: counted.get(index, 0) for index, status in enumerate(STATUSES)}
+        claimable, nodes = await self.store.queue_depth(COUNTED_MAX), await self.store.live_nodes()
+        return Stats(runs=runs, claimable=claimable, nodes=len(nodes), counters=dict(counters))
 
     async def in_flight(self) -> list[InFlight]:
         """See ``Engine.in_flight``."""

@@ -515,14 +515,6 @@ COUNTED_MAX: Final = 2**53
 """A count that ends nowhere ends here."""
 
 
-class Counts(NamedTuple):
-    """Runs by status index, claimable ones, live nodes."""
-
-    runs: dict[int, int]
-    claimable: int
-    nodes: int
-
-
 class NotApplied(StepwellError):
     """The batch was not committed, and may be tried again: the store is busy, full, or cannot be reached. The text says why."""
 
@@ -668,7 +660,9 @@ class Store(RunReads, RecordReads, Protocol):
         """The ``info`` of each node that is alive, by its id."""
         ...
 
-    async def counts(self) -> Counts: ...
+    async def count_by_status(self) -> dict[int, int]:
+        """How many runs there are, by index of status. It looks at each of them."""
+        ...
 
     async def in_flight(self) -> list[tuple[str, str, int, int]]:
         """How many runs are not over: workflow, version, status and count."""

@@ -25,7 +25,6 @@ from stepwell.store.base import (
     BatchState,
     Bury,
     Committed,
-    Counts,
     DataRefused,
     History,
     HookRow,
@@ -422,9 +421,9 @@ class PostgresStore:
         """See ``Store``."""
         return await self._read(reads.live_nodes)
 
-    async def counts(self) -> Counts:
+    async def count_by_status(self) -> dict[int, int]:
         """See ``Store``."""
-        return await self._read(lambda reader: reads.counts(reader, self.now_ms()))
+        return await self._read(reads.count_by_status)
 
     async def in_flight(self) -> list[tuple[str, str, int, int]]:
         """See ``Store``."""

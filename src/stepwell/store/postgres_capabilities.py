@@ -48,7 +48,7 @@ TRIED: Final[dict[str, tuple[str, ...]]] = {
     "data_modifying_cte": ("insert_events", "insert_messages"),
     "skip_locked": ("bury", "late", "orphans"),
     "multi_row_for_update": ("drafts",),
-    "lateral": ("poll", "due_new", "due_woken", "ends", "dead_owners", "dead_nodes_without_runs"),
+    "lateral": ("poll", "due_new", "due_woken", "ends", "dead_owners", "dead_nodes_without_runs", "count_claimable"),
 }
 """The statements by which it is found out whether a database has something, once it is known what it has of the ones before.
 ``notify`` is found out by listening."""

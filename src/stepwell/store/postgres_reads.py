@@ -9,10 +9,8 @@ from stepwell.progress import Message, StoredEvent
 from stepwell.store.access import AuditRow, KeyRow
 from stepwell.store.base import (
     COMPLETED,
-    COUNTED_MAX,
     OVER_FROM,
     BatchState,
-    Counts,
     History,
     HookRow,
     OwnedRun,
@@ -174,10 +172,9 @@ async def audit(reader: Reader, after: str, limit: int) -> list[AuditRow]:
     return [AuditRow(*row) for row in await reader.rows("audit", after, limit)]
 
 
-async def counts(reader: Reader, now_ms: int) -> Counts:
-    """Count runs and nodes."""
-    by_status: dict[int, int] = dict(await reader.rows("count_by_status"))
-    return Counts(by_status, await queue_depth(reader, now_ms, COUNTED_MAX), len(await live_nodes(reader)))
+async def count_by_status(reader: Reader) -> dict[int, int]:
+    """Count runs by status."""
+    return dict(await reader.rows("count_by_status"))
 
 
 async def in_flight(reader: Reader) -> list[tuple[str, str, int, int]]:
@@ -187,7 +184,7 @@ async def in_flight(reader: Reader) -> list[tuple[str, str, int, int]]:
 
 async def queue_depth(reader: Reader, now_ms: int, most: int) -> int:
     """Count runs that are claimable."""
-    count: int = await reader.wire.fetchval(reader.speech.text("count_claimable"), now_ms, most)
+    count: int = await reader.wire.fetchval(reader.speech.text("count_claimable"), most, now_ms)
     return count
 
 

@@ -23,7 +23,6 @@ from stepwell.store.base import (
     Batch,
     BatchState,
     Committed,
-    Counts,
     History,
     HookRow,
     NotApplied,
@@ -254,9 +253,9 @@ class SqliteStore:
         """See ``Store``."""
         return await self._read(reads.live_nodes)
 
-    async def counts(self) -> Counts:
+    async def count_by_status(self) -> dict[int, int]:
         """See ``Store``."""
-        return await self._read(lambda connection: reads.counts(connection, self._clock.now_ms()))
+        return await self._read(reads.count_by_status)
 
     async def in_flight(self) -> list[tuple[str, str, int, int]]:
         """See ``Store``."""

@@ -9,10 +9,8 @@ from stepwell.progress import Message, StoredEvent
 from stepwell.store.access import AuditRow, KeyRow
 from stepwell.store.base import (
     COMPLETED,
-    COUNTED_MAX,
     OVER_FROM,
     BatchState,
-    Counts,
     History,
     HookRow,
     OwnedRun,
@@ -51,7 +49,7 @@ _EXPIRED = statement("common/expired")
 _PRUNABLE = statement("common/prunable")
 _COUNT_BY_STATUS = statement("common/count_by_status")
 _COUNT_IN_FLIGHT = statement("common/count_in_flight")
-_COUNT_CLAIMABLE = statement("common/count_claimable")
+_COUNT_CLAIMABLE = statement("sqlite/count_claimable")
 
 _TOO_MUCH_OR_UNREADABLE = (apsw.TooBigError, apsw.SQLError, msgspec.DecodeError, UnicodeDecodeError)
 """What asking for many rows as one JSON list can end in: then they are read one by one."""
@@ -207,10 +205,9 @@ def audit(connection: Connection, after: str, limit: int) -> list[AuditRow]:
     return [AuditRow(*row) for row in all_rows(connection, _AUDIT, after, limit)]
 
 
-def counts(connection: Connection, now_ms: int) -> Counts:
-    """Count runs and nodes."""
-    by_status: dict[int, int] = dict(all_rows(connection, _COUNT_BY_STATUS))
-    return Counts(by_status, queue_depth(connection, now_ms, COUNTED_MAX), len(live_nodes(connection)))
+def count_by_status(connection: Connection) -> dict[int, int]:
+    """Count runs by status."""
+    return dict(all_rows(connection, _COUNT_BY_STATUS))
 
 
 def in_flight(connection: Connection) -> list[tuple[str, str, int, int]]:
@@ -220,7 +217,7 @@ def in_flight(connection: Connection) -> list[tuple[str, str, int, int]]:
 
 def queue_depth(connection: Connection, now_ms: int, most: int) -> int:
     """Count runs that are claimable."""
-    count: int = connection.execute(_COUNT_CLAIMABLE, (now_ms, most)).get
+    count: int = connection.execute(_COUNT_CLAIMABLE, (most, now_ms)).get
     return count
 
 
