@@ -72,6 +72,7 @@ async def test_live_runs_go_on_where_they_were(tmp_path: Path, postgres_url: str
                 run = await client.workflow.wait(run_id, timeout=60)
                 assert run.status == "completed", run.error
         assert (await client.workflow.get_run("waits")).tags == ["ü"]
+        assert [run.run_id async for run in client.workflow.iter_runs(tags=["ü"])] == ["waits"]
         assert await client.check_store() == []
     # promise 2: what was recorded in the file does not run again.
     assert sorted(bodies) == [["new"], ["waits"]]

@@ -14,6 +14,8 @@ from pglast.visitors import Visitor
 
 import stepwell.store
 from stepwell.settings import Settings
+from stepwell.store.base import RunQuery
+from stepwell.store.listing import listing, to_count
 from stepwell.store.plans import to_json
 from stepwell.store.postgres import PostgresStore
 from stepwell.store.postgres_batch import PLANNING
@@ -182,6 +184,8 @@ def filled(postgres_dsn: str) -> Iterator[str]:
             INSERT INTO idempotency SELECT workflow, run_id, run_id, '' FROM runs;
             INSERT INTO waiters SELECT run_id, 'run-7' FROM runs WHERE created_at % 50 = 0;
             INSERT INTO hooks SELECT run_id, 'h', 1, 'n', 'a', '{{}}', NULL, 1 FROM runs WHERE created_at % 50 = 0;
+            INSERT INTO run_tags SELECT run_id, 'tag-' || created_at % 500, created_at FROM runs;
+            INSERT INTO run_tags SELECT run_id, 'common', created_at FROM runs;
             INSERT INTO nodes VALUES ('node', 1, 0, '', NULL, '', '{{}}');
             ANALYZE
             """
@@ -216,7 +220,8 @@ _ASKED: dict[str, tuple[Any, ...]] = {
     "advance_runs": (to_json([["run-1", 3, None]]), 5),
     "move_runs": (to_json([["run-1"]]), 5),
     "write_recalled": (to_json([["run-1", 3, None, 1, 2, 0, 0]]), 5),
-    "count_claimable": (10, 5),
+    "count_claimable": (10, 5), "count_tagged": ("common", 1_000), "count_of_status": (5, 1_000),
+    "retag": ('["a"]', "run-1"), "delete_tags": (_IDS,),
 }  # fmt: skip
 
 
@@ -247,7 +252,9 @@ async def test_no_question_scans_a_table_that_grows(filled: str, speech: Speech,
     finally:
         await connection.close()
     lines = [row[0] for row in plan]
-    scans = [line for line in lines if re.search(r"Seq Scan on (runs|events|messages|idempotency|waiters|hooks)\b", line)]
+    scans = [
+        line for line in lines if re.search(r"Seq Scan on (runs|run_tags|events|messages|idempotency|waiters|hooks)\b", line)
+    ]
     assert scans == [], "\n".join(lines)
 
 
@@ -255,15 +262,10 @@ async def test_no_question_scans_a_table_that_grows(filled: str, speech: Speech,
 async def test_what_is_asked_again_and_again_costs_the_same_however_many_runs_there_are(filled: str, name: str):
     connection = await asyncpg.connect(filled)
     try:
-        text = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {_SPEECH.text(name)}"
-        plan = await connection.fetchval(text, *_ASKED[name])
+        read = await _blocks(connection, _SPEECH.text(name), *_ASKED[name])
     finally:
         await connection.close()
-    hit = re.search(r'"Shared Hit Blocks": (\d+)', plan)
-    read = re.search(r'"Shared Read Blocks": (\d+)', plan)
-    assert hit is not None
-    assert read is not None
-    assert int(hit.group(1)) + int(read.group(1)) < _RUNS / 200
+    assert 0 < read < _RUNS / 200
 
 
 @pytest.mark.parametrize(
@@ -278,3 +280,37 @@ async def test_lists_read_an_index_from_its_end_and_sort_nothing(filled: str, wh
     lines = [row[0] for row in plan]
     assert any("Index Scan Backward" in line for line in lines), lines
     assert not any(re.search(r"^\s*(->)?\s*Sort\b", line) for line in lines), lines
+
+
+@pytest.mark.parametrize(
+    ("found", "query"),
+    [
+        (0, RunQuery(tags=["nothing"])), (20, RunQuery(tags=["tag-7"], limit=20)), (20, RunQuery(tags=["common"], limit=20)),
+        (0, RunQuery(tags=["common", "nothing"])), (20, RunQuery(tags=["common", "tag-7"], limit=20)),
+        (0, RunQuery(tags=["common"], status=6)), (0, RunQuery(tags=["tag-7", "tag-8"])),
+        (20, RunQuery(tags=["common"], workflow="orders", status=5, limit=20)),
+        (20, RunQuery(tags=["common"], before=(500, "run-500"), limit=20)), (0, RunQuery(tags=["common"], created_before=1)),
+    ],
+)  # fmt: skip
+async def test_a_list_by_tags_reads_no_more_than_has_the_rarest_of_them(filled: str, found: int, query: RunQuery):
+    connection = await asyncpg.connect(filled)
+    read = 0
+    try:
+        counted: list[int] = []
+        for count in to_count(query):
+            counted.append(await connection.fetchval(_SPEECH.text(count.name), *count.parameters))
+            read += await _blocks(connection, _SPEECH.text(count.name), *count.parameters)
+        name, where, parameters = listing(query, counted)
+        for place in range(len(parameters)):
+            where = where.replace("?", f"${place + 1}", 1)
+        text = f"{_SPEECH.text(name)} LIMIT {query.limit}".replace("{where}", where)
+        assert len(await connection.fetch(text, *parameters)) == found
+        read += await _blocks(connection, text, *parameters)
+    finally:
+        await connection.close()
+    assert read < _RUNS / 25
+
+
+async def _blocks(connection: asyncpg.Connection, text: str, *parameters: Any) -> int:
+    plan = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {text}", *parameters)
+    return sum(int(number) for number in re.findall(r'"Shared (?:Hit|Read) Blocks": (\d+)', plan)[:2])

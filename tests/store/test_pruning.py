@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from stepwell.store.base import COMPLETED, FAILED, Share, Store, Triggered
+from stepwell.store.base import COMPLETED, FAILED, RunQuery, Share, Store, Triggered
 from stepwell.store.pruning import Tombstone, portion_of
 from stepwell.store.retention import Prune, Sweep, Swept
 from tests.store.acting import WORKFLOW, Node, SetClock, another
@@ -45,16 +45,19 @@ async def test_a_tombstone_is_found_by_no_reader_and_still_has_its_id_and_key(no
 
 
 async def test_what_is_gone_for_good_has_left_nothing_and_its_id_and_key_are_free(node: Node, store: Store):
-    await node.start("old", idempotency_key="k")
+    await node.start("old", idempotency_key="k", tags='["t"]')
     await node.do(node.put("old"))
     await node.do(node.cancel("old"))
     await node.do(prune("old"))
+    assert await store.list_runs(RunQuery(tags=["t"])) == []
     assert await swept(node) == Swept(1, 5, False)  # three events, a message, the row
+    assert await store.check() == []
     assert await store.events("old", 0, 10) == []
     again = await node.do(node.new("new", idempotency_key="k"))
     assert isinstance(again, Triggered)
     assert again.reason == "created"
     assert (await node.do(node.new("old"))).reason == "created"
+    assert await store.list_runs(RunQuery(tags=["t"])) == []
 
 
 async def test_a_commit_removes_no_more_than_it_is_told_and_the_next_goes_on(node: Node, store: Store):

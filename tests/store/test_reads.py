@@ -3,7 +3,7 @@
 import pytest
 
 from stepwell.progress import Message, StoredEvent
-from stepwell.store.base import COMPLETED, PENDING, RUNNING, RunQuery
+from stepwell.store.base import COMPLETED, PENDING, RUNNING, RunQuery, Update
 from tests.store.acting import Node, SetClock, another
 
 
@@ -107,6 +107,40 @@ async def test_lists_are_filtered(node: Node, clock: SetClock):
     assert await listed(created_after=start_ms + 1) == ["d", "c"]
     assert await listed(created_before=start_ms + 1) == ["b", "a"]
     assert await listed(tags=["y"], limit=1) == ["b"]
+
+
+async def test_a_run_is_listed_by_the_tags_that_it_has_now(node: Node, clock: SetClock):
+    async def listed(*tags: str, **query: object) -> list[str]:
+        return [stored.row.run_id for stored in await node.store.list_runs(RunQuery(tags=tags, **query))]  # type: ignore[arg-type]
+
+    def retagged(run_id: str, tags: str | None) -> Update:
+        return Update(run_id=run_id, tags=tags, priority=1, max_events=None, timeout_ms=None, at_ms=clock.now_ms())
+
+    await node.commit(node.new("a", tags='["x","y","x"]'), node.new("b", tags='["x"]'), node.new("c"))
+    clock.advance(5)
+    await node.commit(retagged("a", '["ü","ü"]'), retagged("b", None), retagged("c", '["x"]'))
+    assert await listed("x") == ["c", "b"]
+    assert await listed("y") == []
+    assert await listed("ü") == ["a"]
+    assert await listed("x", before=(clock.now_ms() - 5, "c")) == ["b"], "its age is what it was"
+    await node.do(retagged("b", "[]"))
+    assert await listed("x") == ["c"]
+    assert await node.store.check() == []
+
+
+async def test_the_rarest_tag_or_the_status_leads_and_the_rest_is_looked_up(node: Node):
+    await node.commit(*(node.new(f"run-{n}", tags='["all","even"]' if n % 2 == 0 else '["all"]') for n in range(40)))
+    await node.start("done", tags='["all","even","one"]')
+    await node.do(node.progress("done", final=node.final()))
+
+    async def listed(*tags: str, **query: object) -> list[str]:
+        return [stored.row.run_id for stored in await node.store.list_runs(RunQuery(tags=tags, **query))]  # type: ignore[arg-type]
+
+    assert set(await listed("all", "even", limit=100)) == {"done", *(f"run-{n}" for n in range(0, 40, 2))}
+    assert await listed("all", "even", "one") == ["done"]
+    assert await listed("all", "even", status=COMPLETED) == ["done"]
+    assert await listed("one", status=PENDING) == []
+    assert len(await listed("even", "all", status=PENDING, limit=100)) == 20
 
 
 async def test_lists_carry_input_and_output_only_if_asked(node: Node):

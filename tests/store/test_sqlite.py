@@ -393,7 +393,7 @@ async def test_a_payload_that_was_made_unreadable_spoils_nothing_else(path: Path
         found = await store.find_run("bad")
         assert found is not None
         assert await node.do(node.cancel("bad"))
-        assert await store.check() == []
+        assert await store.check() == ["run bad: it has tags by which no list finds it (not json)"]
 
 
 async def test_check_finds_what_is_wrong(path: Path, clock: SetClock):
@@ -402,6 +402,7 @@ async def test_check_finds_what_is_wrong(path: Path, clock: SetClock):
         await node.commit(
             node.new("gap", claim=True), node.new("final", claim=True), node.new("owner", claim=True), node.new("mail"),
             node.new("stuck"), node.new("key", idempotency_key="k"), node.new("consumed"), node.put("mail"),
+            node.new("tagged", tags='["t"]'),
         )  # fmt: skip
         vandal = apsw.Connection(str(path))
         vandal.execute("""
@@ -413,10 +414,12 @@ async def test_check_finds_what_is_wrong(path: Path, clock: SetClock):
             UPDATE runs SET mailbox_consumed = 1 WHERE run_id = 'consumed';
             UPDATE idempotency SET run_id = 'none';
             INSERT INTO events VALUES ('stray', 1, 'x', '', '', '{}', 1);
+            DELETE FROM run_tags;
+            INSERT INTO run_tags VALUES ('astray', 't', 1);
         """)
         vandal.close()
         wrong = await store.check()
-        for run_id in ("gap", "final", "owner", "mail", "stuck", "consumed", "none", "stray"):
+        for run_id in ("gap", "final", "owner", "mail", "stuck", "consumed", "none", "stray", "tagged", "astray"):
             assert [sentence for sentence in wrong if f"run {run_id}:" in sentence], (run_id, wrong)
 
 

@@ -9,6 +9,8 @@ import pytest
 
 import stepwell.store
 from stepwell.settings import Settings
+from stepwell.store.base import RunQuery
+from stepwell.store.listing import listing, to_count
 from stepwell.store.plans import to_json
 from stepwell.store.sqlite import SqliteStore
 from stepwell.store.statements import statement
@@ -40,6 +42,10 @@ _ASKED = {
     "sqlite/late": (5, 10),
     "sqlite/late_owned": (5, 10),
     "sqlite/count_claimable": (10, 5),
+    "sqlite/delete_tags": (_IDS,),
+    "sqlite/retag": ('["a"]', "run-1"),
+    "common/count_tagged": ("common", 1_000),
+    "common/count_of_status": (5, 1_000),
     "sqlite/due_woken": (5, 10, _KNOWN),
     "sqlite/due_new": (_KNOWN, 5, 10),
     "sqlite/drafts": (_IDS,),
@@ -96,6 +102,8 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> apsw.Connection:
         connection.execute("INSERT INTO events SELECT run_id, 2, 'seen', 'event:x', '', '{}', 1 FROM runs")
         connection.execute("INSERT INTO messages SELECT run_id, 1, 'signal', 'go', 'm', '{}', 1 FROM runs WHERE mailbox_seq = 1")
         connection.execute("INSERT INTO idempotency SELECT workflow, run_id, run_id, '' FROM runs")
+        connection.execute("INSERT INTO run_tags SELECT run_id, 'tag-' || (created_at % 500), created_at FROM runs")
+        connection.execute("INSERT INTO run_tags SELECT run_id, 'common', created_at FROM runs")
         connection.execute("INSERT INTO nodes VALUES ('node', 1, 0, '', NULL, '', '{}')")
     return connection
 
@@ -126,8 +134,33 @@ def test_lists_read_an_index_from_its_end_and_sort_nothing(filled: apsw.Connecti
     assert filled.total_changes() == before
 
 
+@pytest.mark.parametrize(
+    ("found", "query"),
+    [
+        (0, RunQuery(tags=["nothing"])), (20, RunQuery(tags=["tag-7"], limit=20)), (20, RunQuery(tags=["common"], limit=20)),
+        (0, RunQuery(tags=["common", "nothing"])), (20, RunQuery(tags=["common", "tag-7"], limit=20)),
+        (0, RunQuery(tags=["common"], status=6)), (0, RunQuery(tags=["tag-7", "tag-8"])),
+        (20, RunQuery(tags=["common"], workflow="orders", status=5, limit=20)),
+        (20, RunQuery(tags=["common"], before=(500, "run-500"), limit=20)), (0, RunQuery(tags=["common"], created_before=1)),
+    ],
+)  # fmt: skip
+def test_a_list_by_tags_costs_no_more_than_the_rarest_of_them(filled: apsw.Connection, found: int, query: RunQuery):
+    counted = [filled.execute(statement(f"common/{count.name}"), count.parameters).get for count in to_count(query)]
+    name, where, parameters = listing(query, counted)
+    dialect = "sqlite" if name == "list_tagged" else "common"
+    text = statement(f"{dialect}/{name}").replace("{where}", where)
+    assert _scans(filled, text, tuple(parameters)) == []
+    assert not any("TEMP B-TREE" in line for line in _plan(filled, text, tuple(parameters)))
+    assert len(_few_steps(filled, f"{text} LIMIT {query.limit}", tuple(parameters))) == found
+
+
 @pytest.mark.parametrize("name", ["due_woken", "due_new", "poll", "dead_owners", "late", "count_claimable"])
 def test_what_is_asked_again_and_again_costs_the_same_however_many_runs_there_are(filled: apsw.Connection, name: str):
+    _few_steps(filled, statement(f"sqlite/{name}"), _ASKED[f"sqlite/{name}"])
+
+
+def _few_steps(connection: apsw.Connection, text: str, parameters: tuple[object, ...]) -> list[tuple[object, ...]]:
+    """Carry out a statement, and make sure that it does not look at most of the runs."""
     steps = 0
 
     def count() -> bool:
@@ -135,12 +168,13 @@ def test_what_is_asked_again_and_again_costs_the_same_however_many_runs_there_ar
         steps += 1
         return False
 
-    filled.set_progress_handler(count, 100)
+    connection.set_progress_handler(count, 100)
     try:
-        filled.execute(statement(f"sqlite/{name}"), _ASKED[f"sqlite/{name}"]).fetchall()
+        found = connection.execute(text, parameters).fetchall()  # type: ignore[arg-type]
     finally:
-        filled.set_progress_handler(None)
+        connection.set_progress_handler(None)
     assert steps * 100 < _RUNS / 5
+    return found
 
 
 def test_finished_runs_are_in_no_index_of_what_is_to_be_done(filled: apsw.Connection):
@@ -198,7 +232,7 @@ def _plan(connection: apsw.Connection, text: str, parameters: tuple[object, ...]
 
 
 def _scans(connection: apsw.Connection, text: str, parameters: tuple[object, ...]) -> list[str]:
-    growing = ("runs", "events", "stored", "held", "messages", "idempotency", "hooks", "gone")
+    growing = ("runs", "run_tags", "also", "events", "stored", "held", "messages", "idempotency", "hooks", "gone")
     return [
         line
         for line in _plan(connection, text, parameters)

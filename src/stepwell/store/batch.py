@@ -42,7 +42,7 @@ from stepwell.store.base import (
 from stepwell.store.drafts import Draft, Page
 from stepwell.store.due import claimed, find_due
 from stepwell.store.hints import Hint
-from stepwell.store.new_runs import PRIORITY_STEP_MS, KnownRun, Register
+from stepwell.store.new_runs import PRIORITY_STEP_MS, KnownRun, Register, tag_rows
 from stepwell.store.plans import Change, Get, Lock, Plan, Table, Together, Write, ask, change, to_json
 from stepwell.store.recording import Recording
 from stepwell.store.records import BuildIndex, Configure, DropKeys
@@ -56,6 +56,7 @@ O = TypeVar("O")  # noqa: E741
 
 _RUNS: Final = Table("insert_runs", (*RunRow._fields, "input_hash"))
 _KEYS: Final = Table("insert_keys", ("workflow", "key", "run_id", "input_hash"))
+_TAGS: Final = Table("insert_tags", ("run_id", "tag", "created_at"))
 _OWNED_MAX: Final = 20_000
 
 
@@ -259,7 +260,9 @@ class BatchExecution:
             self.has_written = True
             self._telling.added([added.row for added in register.added])
             rows = [(*added.row, added.input_hash) for added in register.added]
-            yield [Write(_KEYS, sorted(keyed)), Write(_RUNS, sorted(rows))]  # in order: two nodes may add the same ones
+            tags = [tag for added in register.added for tag in tag_rows(added.row)]
+            # In order: two nodes may add the same ones.
+            yield [Write(_KEYS, sorted(keyed)), Write(_RUNS, sorted(rows)), Write(_TAGS, sorted(tags))]
         if page.copies:
             yield [Change("copy_events", copy) for copy in page.copies]
             page.copies.clear()
@@ -367,6 +370,9 @@ class BatchExecution:
                 "update_run", update.tags, update.priority, PRIORITY_STEP_MS, update.max_events, update.timeout_ms,
                 self._page.now_ms, update.run_id,
             )  # fmt: skip
+            if update.tags is not None:
+                yield from change("delete_tags", to_json([update.run_id]))
+                yield from change("retag", update.tags, update.run_id)
         return stored
 
     def _expire(self, expire: Expire) -> Plan[list[str]]:

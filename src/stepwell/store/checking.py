@@ -25,6 +25,7 @@ RULES: Final = (
     Rule("check_consumed", "run {0}: more messages are transcribed than there are ({1})"),
     Rule("check_stuck", "run {0}: nobody owns it, it is not due, and it waits for nothing (status {1})"),
     Rule("check_keys", "run {0}: an idempotency key names it, but there is no such run (key {1})"),
+    Rule("check_tags", "run {0}: it has tags by which no list finds it ({1})"),
     Rule("check_collections", "collection {0}: there are {1} of it, but its row does not know of them"),
     Rule("check_record_keys", "collection {0}: an index names record {1}, but there is none"),
     Rule("check_strays", "run {0}: there are rows of its {1}, but no such run"),

@@ -18,6 +18,7 @@ REFERENCES: Final = ("nodes", "collections")
 
 DISTRIBUTED: Final = {
     "runs": ("run_id", "none"),
+    "run_tags": ("run_id", "runs"),
     "events": ("run_id", "runs"),
     "messages": ("run_id", "runs"),
     "waiters": ("run_id", "runs"),

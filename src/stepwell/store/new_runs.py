@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import msgspec
+
 from stepwell.store.base import OVER_FROM, PENDING, RUNNING, TOMBSTONE, NewRun, RunRow, Share, Triggered
 from stepwell.store.drafts import Page, started
 
@@ -105,6 +107,13 @@ class Register:
         if new.idempotency_key is not None:
             self._keys[new.workflow, new.idempotency_key] = new.run_id
         return Triggered("created", row, claimed)
+
+
+def tag_rows(row: RunRow) -> list[tuple[str, str, int]]:
+    """Return what is written of a new run's tags, so that it is listed by them."""
+    if row.tags == "[]":
+        return []
+    return [(row.run_id, tag, row.created_at) for tag in dict.fromkeys(msgspec.json.decode(row.tags, type=list[str]))]
 
 
 def _share(page: Page, new: NewRun, share: Share) -> int:

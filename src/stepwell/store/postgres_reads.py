@@ -20,6 +20,7 @@ from stepwell.store.base import (
     StoredRun,
 )
 from stepwell.store.drafts import EventRow, MessageRow
+from stepwell.store.listing import listing, to_count
 from stepwell.store.plans import Parameter, to_json
 from stepwell.store.portions import EVENTS_AT_ONCE, stretches
 from stepwell.store.postgres_rows import Speech, ask
@@ -99,32 +100,12 @@ async def statuses(reader: Reader, run_ids: Sequence[str]) -> dict[str, int]:
 
 async def list_runs(reader: Reader, query: RunQuery) -> list[StoredRun]:
     """Return one page of runs."""
-    conditions: list[str] = ["1 = 1"]
-    parameters: list[Parameter] = []
-
-    def where(condition: str, *values: Parameter) -> None:
-        for value in values:
-            parameters.append(value)
-            condition = condition.replace("?", f"${len(parameters)}", 1)
-        conditions.append(condition)
-
-    if query.parent_run_id is not None:
-        where("parent_run_id = ?", query.parent_run_id)
-    if query.workflow is not None:
-        where("workflow = ?", query.workflow)
-    if query.status is not None:
-        where("status = ?", query.status)
-    if query.created_after is not None:
-        where("created_at >= ?", query.created_after)
-    if query.created_before is not None:
-        where("created_at < ?", query.created_before)
-    if query.before is not None:
-        where("(created_at, run_id) < (?, ?)", *query.before)
-    if query.tags:
-        where("tags::jsonb @> ?::jsonb", to_json(list(query.tags)))
-    parameters.append(query.limit)
-    text = f"{reader.speech.text('list_runs')} LIMIT ${len(parameters)}".replace("{where}", " AND ".join(conditions))
-    rows = [RunRow(*row) for row in await reader.wire.fetch(text, *parameters)]
+    counted = [(await reader.rows(count.name, *count.parameters))[0][0] for count in to_count(query)]
+    name, where, parameters = listing(query, counted)
+    for place in range(len(parameters)):
+        where = where.replace("?", f"${place + 1}", 1)
+    text = f"{reader.speech.text(name)} LIMIT ${len(parameters) + 1}".replace("{where}", where)
+    rows = [RunRow(*row) for row in await reader.wire.fetch(text, *parameters, query.limit)]
     return await _with_ends(reader, rows, with_input=query.with_input, with_output=query.with_output)
 
 

@@ -71,7 +71,8 @@ def sweep(rows_max: int) -> Plan[Swept]:
     changes += [Change("wear_down", (each.seq, each.mailbox_seq, each.run_id)) for each in portion.worn]
     if portion.gone:
         keys = to_json([(each.workflow, each.key) for each in portion.gone if each.key is not None])
-        changes += [Change("delete_keys", (keys,)), Change("delete_waiters", (gone,)), Change("delete_runs", (gone,))]
+        changes += [Change("delete_keys", (keys,)), Change("delete_waiters", (gone,)), Change("delete_tags", (gone,)),
+                    Change("delete_runs", (gone,))]  # fmt: skip
     if changes:
         yield changes
     return Swept(len(portion.gone), portion.rows, len(portion.gone) < len(tombstones) or len(tombstones) == rows_max)

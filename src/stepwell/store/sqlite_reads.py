@@ -20,12 +20,13 @@ from stepwell.store.base import (
     StoredRun,
 )
 from stepwell.store.drafts import EventRow, MessageRow
+from stepwell.store.listing import listing, to_count
 from stepwell.store.plans import to_json
 from stepwell.store.portions import EVENTS_AT_ONCE, stretches
 from stepwell.store.retention import Prunable
 from stepwell.store.sqlite_connection import Connection
 from stepwell.store.sqlite_rows import Question, all_rows
-from stepwell.store.statements import statement
+from stepwell.store.statements import statement, statement_in
 
 _POLL = Question("sqlite/poll")
 _ROWS = Question("sqlite/find_rows")
@@ -43,7 +44,7 @@ _AUDIT = statement("common/audit")
 _BATCH_STATE = statement("common/batch_state")
 _LIVE_NODES = statement("common/live_nodes")
 _OWNED = statement("common/owned")
-_LIST_RUNS = statement("common/list_runs")
+_LIST = {name: statement_in("sqlite", name) for name in ("list_runs", "list_tagged", "count_tagged", "count_of_status")}
 _MAIL_OF = statement("common/mail_of")
 _EXPIRED = statement("common/expired")
 _PRUNABLE = statement("common/prunable")
@@ -127,37 +128,10 @@ def statuses(connection: Connection, run_ids: Sequence[str]) -> dict[str, int]:
 
 def list_runs(connection: Connection, query: RunQuery) -> list[StoredRun]:
     """Return one page of runs."""
-    conditions: list[str] = ["1 = 1"]
-    parameters: list[str | int] = []
-
-    def where(condition: str, *values: str | int) -> None:
-        conditions.append(condition)
-        parameters.extend(values)
-
-    if query.parent_run_id is not None:
-        where("parent_run_id = ?", query.parent_run_id)
-    if query.workflow is not None:
-        where("workflow = ?", query.workflow)
-    if query.status is not None:
-        where("status = ?", query.status)
-    if query.created_after is not None:
-        where("created_at >= ?", query.created_after)
-    if query.created_before is not None:
-        where("created_at < ?", query.created_before)
-    if query.before is not None:
-        where("(created_at, run_id) < (?, ?)", *query.before)
-    for tag in query.tags:
-        where("instr(tags, ?) > 0", to_json(tag))
-    text = _LIST_RUNS.replace("{where}", " AND ".join(conditions))
-    found: list[RunRow] = []
-    cursor = connection.execute(text, parameters)
-    for row in cursor:
-        run = RunRow(*row)
-        if _has_tags(run, query.tags):
-            found.append(run)
-        if len(found) >= query.limit:
-            break
-    cursor.close(True)
+    counted = [connection.execute(_LIST[count.name], count.parameters).get for count in to_count(query)]
+    name, where, parameters = listing(query, counted)
+    text = f"{_LIST[name]} LIMIT ?".replace("{where}", where)
+    found = [RunRow(*row) for row in all_rows(connection, text, *parameters, query.limit)]
     return [_with_ends(connection, run, with_input=query.with_input, with_output=query.with_output) for run in found]
 
 
@@ -233,15 +207,6 @@ def _with_ends(connection: Connection, row: RunRow, *, with_input: bool, with_ou
 def _event(connection: Connection, run_id: str, seq: int) -> StoredEvent | None:
     rows = all_rows(connection, _ONE_EVENT, run_id, seq)
     return StoredEvent._make((*rows[0][:4], _text(rows[0][4]), rows[0][5])) if rows else None
-
-
-def _has_tags(run: RunRow, tags: Sequence[str]) -> bool:
-    if not tags:
-        return True
-    try:
-        return set(tags) <= set(msgspec.json.decode(run.tags, type=list[str]))
-    except msgspec.DecodeError:
-        return False
 
 
 def _read_stretch(connection: Connection, stretch: Sequence[tuple[str, int, int]]) -> list[EventRow]:

@@ -63,6 +63,16 @@ CREATE INDEX IF NOT EXISTS runs_by_workflow ON runs (workflow, created_at, run_i
 CREATE INDEX IF NOT EXISTS runs_by_status ON runs (status, created_at, run_id);
 CREATE INDEX IF NOT EXISTS runs_by_parent ON runs (parent_run_id, created_at, run_id) WHERE parent_run_id IS NOT NULL;
 
+-- Lists of runs with a tag. In a table of its own, which only runs with tags cost anything, and only when their tags change.
+CREATE TABLE IF NOT EXISTS run_tags (
+    run_id TEXT COLLATE "C" NOT NULL,
+    tag TEXT COLLATE "C" NOT NULL,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (run_id, tag)
+);
+
+CREATE INDEX IF NOT EXISTS run_tags_by_tag ON run_tags (tag, created_at, run_id);
+
 CREATE TABLE IF NOT EXISTS events (
     run_id TEXT COLLATE "C" NOT NULL,
     seq BIGINT NOT NULL,

@@ -62,6 +62,16 @@ CREATE INDEX runs_by_workflow ON runs (workflow, created_at, run_id);
 CREATE INDEX runs_by_status ON runs (status, created_at, run_id);
 CREATE INDEX runs_by_parent ON runs (parent_run_id, created_at, run_id) WHERE parent_run_id IS NOT NULL;
 
+-- Lists of runs with a tag. In a table of its own, which only runs with tags cost anything, and only when their tags change.
+CREATE TABLE run_tags (
+    run_id TEXT NOT NULL,
+    tag TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (run_id, tag)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX run_tags_by_tag ON run_tags (tag, created_at, run_id);
+
 CREATE TABLE events (
     run_id TEXT NOT NULL,
     seq INTEGER NOT NULL,

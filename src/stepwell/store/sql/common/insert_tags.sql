@@ -1,0 +1,2 @@
+-- Which runs have which tags.
+INSERT INTO run_tags (run_id, tag, created_at) VALUES {rows}
