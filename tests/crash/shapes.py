@@ -580,8 +580,8 @@ async def too_many_events(ctx: Context) -> None:
         done = await step("more", effect)(done)
 
 
-@shape("ExecutionTimeoutError: execution timeout of 600 ms is over",
-       status="failed", execution_timeout=600)  # fmt: skip
+@shape("ExecutionTimeoutError: execution timeout of 2000 ms is over",
+       status="failed", execution_timeout=2_000)  # fmt: skip
 async def too_slow(ctx: Context) -> None:
     """A deadline that holds whoever executes the run."""
     await step("first", effect)()
