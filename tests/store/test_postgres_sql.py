@@ -176,7 +176,7 @@ def filled(postgres_dsn: str) -> Iterator[str]:
             INSERT INTO runs SELECT
                 'run-' || n, 'orders', '1', n % 6, CASE WHEN n % 12 = 1 THEN 'node' END, 1, 1, 0, 0, 0, n % 3, n, 0, 0, 2,
                 (n % 100 = 1)::int, 0, CASE WHEN n % 6 < 2 THEN n END, CASE WHEN n % 6 < 3 THEN n END, 5, NULL, 100, '[]',
-                CASE WHEN n % 9 = 0 THEN 'run-1' END, NULL, n, n, NULL, n, 'hash'
+                CASE WHEN n % 9 = 0 THEN 'run-1' END, NULL, n, n, CASE WHEN n % 6 > 2 THEN n END, n, 'hash'
             FROM generate_series(1, {_RUNS}) AS n;
             INSERT INTO events SELECT run_id, 1, 'run_created', '', '', '{{}}', 1 FROM runs;
             INSERT INTO events SELECT run_id, 2, 'seen', 'event:x', '', '{{}}', 1 FROM runs;
@@ -212,7 +212,7 @@ _ASKED: dict[str, tuple[Any, ...]] = {
     "find_outside_events": (to_json([("run-1", "event:x")]),), "mail_ids": (_STRETCHES,), "unread_mail": (_IDS,),
     "histories": (_STRETCHES,), "ends": (_STRETCHES,), "find_waiters": (_IDS,), "find_final_payloads": (_IDS,),
     "find_awaited_children": (_IDS,), "delete_waiters": (_IDS,), "find_hooks": (to_json([("run-50", "h")]),),
-    "hooks_of": ("run-50",), "prunable": (5, 9_999_999, 0, "", 10), "expired": ("w", 9_999_999, 0, "", "", 10),
+    "hooks_of": ("run-50",), "prunable": (5, 9_999_999, 0, "", 10), "expired": ("orders", "other", 9_999_999, 0, "", 10),
     "wear_down": (1, 1, "run-1"), "tombstones": (10,),
     "mail_of": ("run-1", 0, 10),
     "delete_events": (_STRETCHES,), "delete_messages": (_STRETCHES,), "delete_hooks": (_STRETCHES,), "delete_keys": (_PAIRS,),
@@ -258,7 +258,9 @@ async def test_no_question_scans_a_table_that_grows(filled: str, speech: Speech,
     assert scans == [], "\n".join(lines)
 
 
-@pytest.mark.parametrize("name", ["due_woken", "due_new", "passed_over", "poll", "dead_owners", "late", "count_claimable"])
+@pytest.mark.parametrize(
+    "name", ["due_woken", "due_new", "passed_over", "poll", "dead_owners", "late", "count_claimable", "expired"]
+)
 async def test_what_is_asked_again_and_again_costs_the_same_however_many_runs_there_are(filled: str, name: str):
     connection = await asyncpg.connect(filled)
     try:

@@ -51,7 +51,7 @@ class Cleaner(Loop):
                 self._is_swept = False
                 failpoint("retention.marked")
                 removed += await self._sweep()
-            after = (page[-1].created_at, page[-1].run_id)
+            after = (page[-1].completed_at, page[-1].run_id)
         return removed
 
     async def _sweep(self) -> int:

@@ -641,7 +641,7 @@ class Store(RunReads, RecordReads, Protocol):
         ...
 
     async def expired(self, workflow: str, version: str, before_ms: int, after: tuple[int, str], limit: int) -> list[Prunable]:
-        """Runs of a workflow and version that were over before a time, in the order of ``(created_at, run_id)``, behind one."""
+        """Runs of a workflow and version that were over before a time, in the order of ``(completed_at, run_id)``, behind one."""
         ...
 
     async def prunable(self, status: int, before_ms: int, after: tuple[int, str], limit: int) -> list[Prunable]:

@@ -118,7 +118,7 @@ async def expired(
     reader: Reader, workflow: str, version: str, before_ms: int, after: tuple[int, str], limit: int
 ) -> list[Prunable]:
     """Return runs of a workflow and version that were over before a time."""
-    return [Prunable(*row) for row in await reader.rows("expired", workflow, before_ms, *after, version, limit)]
+    return [Prunable(*row) for row in await reader.rows("expired", workflow, version, before_ms, *after, limit)]
 
 
 async def events(reader: Reader, run_id: str, after: int, limit: int) -> list[StoredEvent]:

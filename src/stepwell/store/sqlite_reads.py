@@ -144,7 +144,7 @@ def expired(
     connection: Connection, workflow: str, version: str, before_ms: int, after: tuple[int, str], limit: int
 ) -> list[Prunable]:
     """Return runs of a workflow and version that were over before a time."""
-    return [Prunable(*row) for row in all_rows(connection, _EXPIRED, workflow, before_ms, *after, version, limit)]
+    return [Prunable(*row) for row in all_rows(connection, _EXPIRED, workflow, version, before_ms, *after, limit)]
 
 
 def events(connection: Connection, run_id: str, after: int, limit: int) -> list[StoredEvent]:

@@ -57,6 +57,9 @@ CREATE INDEX IF NOT EXISTS runs_mailed ON runs (owner) WHERE owner IS NOT NULL A
 CREATE INDEX IF NOT EXISTS runs_late ON runs (deadline) WHERE deadline IS NOT NULL AND owner IS NULL;
 CREATE INDEX IF NOT EXISTS runs_late_owned ON runs (deadline) WHERE deadline IS NOT NULL AND owner IS NOT NULL;
 
+-- What is kept long enough, by when it ended: whatever else is kept is not looked at.
+CREATE INDEX IF NOT EXISTS runs_over ON runs (workflow, version, completed_at, run_id) WHERE completed_at IS NOT NULL;
+
 -- Lists, newest first.
 CREATE INDEX IF NOT EXISTS runs_by_age ON runs (created_at, run_id);
 CREATE INDEX IF NOT EXISTS runs_by_workflow ON runs (workflow, created_at, run_id);
