@@ -130,6 +130,28 @@ async def id_is_free(client: AsyncClient, run_id: str) -> None:
                 await asyncio.sleep(0.005)
 
 
+async def test_runs_of_a_version_that_no_worker_knows_any_more_are_kept_as_its_workers_said_last(client: AsyncClient):
+    async with client.worker(brief):
+        await looked(client)
+    left = [await client.workflow.trigger(brief, number) for number in range(3)]
+    for run in left[1:]:
+        await client.workflow.cancel(run.run_id)
+    async with client.worker(brief_2, long):
+        for run in left[1:]:
+            await gone(client, run.run_id)
+        assert (await client.workflow.get_run(left[0].run_id)).status == "pending"
+
+
+async def test_runs_of_a_version_that_has_said_nothing_are_not_touched_by_what_others_say(client: AsyncClient):
+    async with client.worker(brief_2):
+        kept = await client.workflow.trigger(brief_2, "version 2")
+        await client.workflow.wait(kept.run_id, timeout=PATIENCE_S)
+    async with client.worker(brief):
+        for _ in range(2):
+            await looked(client)
+        assert (await client.workflow.get_run(kept.run_id)).status == "completed"
+
+
 class Taker:
     """A worker that takes nothing."""
 
@@ -155,4 +177,39 @@ async def test_where_workers_do_not_agree_the_longest_time_counts():
     assert engine.retention() == {}, "for ever is longer"
     for session in (first, second, third):
         await session.close()
+    await engine.close()
+
+
+async def test_the_last_word_of_a_version_is_noted_and_holds_while_nobody_knows_it():
+    engine: Any = connect("memory://")
+    await engine.open()
+    old, new, tick = ("w", "1"), ("w", "2"), engine._cleaner.tick
+    session = await engine.work([old, new], Taker({old: 5, new: 7}))
+    await tick()
+    assert await engine.store.retention() == {old: 5, new: 7}
+    await session.close()
+    session = await engine.work([new], Taker({new: 8}))
+    await tick()
+    assert await engine.store.retention() == {old: 5, new: 8}
+    assert await engine._cleaner._kept() == {old: 5, new: 8}
+    await session.close()
+    session = await engine.work([old], Taker({}))
+    await tick()
+    assert await engine.store.retention() == {new: 8}, "for ever is a word, too"
+    await session.close()
+    await engine.close()
+
+
+async def test_of_many_versions_that_nobody_knows_some_are_looked_at_each_time():
+    engine: Any = connect("memory://")
+    await engine.open()
+    versions = [("w", f"{number:03}") for number in range(250)]
+    session = await engine.work(versions, Taker(dict.fromkeys(versions, 5)))
+    await engine._cleaner.tick()
+    await session.close()
+    session = await engine.work([("other", "")], Taker({("other", ""): 3}))
+    seen = [await engine._cleaner._kept() for _ in range(8)]
+    assert all(("other", "") in kept and len(kept) <= 101 for kept in seen)
+    assert {key for kept in seen for key in kept} == {("other", ""), *versions}
+    await session.close()
     await engine.close()

@@ -19,7 +19,7 @@ from stepwell.progress import Message, NewEvent, Outcome, Progress, StoredEvent
 from stepwell.store.access import AuditRow, KeepKey, KeepTicket, KeyRow, Note, TakeTicket, TouchKey
 from stepwell.store.hints import Hint
 from stepwell.store.records import RecordOperation, RecordReads, RecordResult
-from stepwell.store.retention import Prunable, Prune, Sweep, Swept
+from stepwell.store.retention import KeepFor, Prunable, Prune, Sweep, Swept
 
 PENDING: Final = STATUSES.index("pending")
 RUNNING: Final = STATUSES.index("running")
@@ -397,6 +397,7 @@ Operation: TypeAlias = (
     | Bury
     | Free
     | Expire
+    | KeepFor
     | Prune
     | Sweep
     | KeepKey
@@ -638,6 +639,10 @@ class Store(RunReads, RecordReads, Protocol):
 
     def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:
         """Keep a moment. For as long as that lasts the database cannot tidy up behind those who write."""
+        ...
+
+    async def retention(self) -> dict[tuple[str, str], int]:
+        """How many ms runs are kept that are not kept for ever, by workflow and version, as far as their workers have said it."""
         ...
 
     async def expired(self, workflow: str, version: str, before_ms: int, after: tuple[int, str], limit: int) -> list[Prunable]:

@@ -46,7 +46,7 @@ from stepwell.store.new_runs import PRIORITY_STEP_MS, KnownRun, Register, tag_ro
 from stepwell.store.plans import Change, Get, Lock, Plan, Table, Together, Write, ask, change, to_json
 from stepwell.store.recording import Recording
 from stepwell.store.records import BuildIndex, Configure, DropKeys
-from stepwell.store.retention import Prune, Sweep, Swept
+from stepwell.store.retention import KeepFor, Prune, Sweep, Swept
 from stepwell.store.telling import Telling
 from stepwell.store.waits import Waits
 from stepwell.store.writing import page_writes
@@ -57,6 +57,7 @@ O = TypeVar("O")  # noqa: E741
 _RUNS: Final = Table("insert_runs", (*RunRow._fields, "input_hash"))
 _KEYS: Final = Table("insert_keys", ("workflow", "key", "run_id", "input_hash"))
 _TAGS: Final = Table("insert_tags", ("run_id", "tag", "created_at"))
+_RETENTION: Final = Table("write_retention", ("workflow", "version", "kept_ms"))
 _OWNED_MAX: Final = 20_000
 
 
@@ -168,6 +169,7 @@ class BatchExecution:
             # Only who has locked a run's row may ask who waits for its end.
             yield from self._write()
         yield from waits.tell()
+        yield from groups.carry_out(KeepFor, self._keep_for)
         yield from groups.carry_out(Prune, self._prune)
         yield from groups.carry_out(Sweep, self._sweep)
         yield from groups.carry_out(Claim, self._claim)
@@ -388,6 +390,11 @@ class BatchExecution:
         for run in late:
             control.expire(self._page, run, expire.at_ms)
         return [run.run_id for run in late]
+
+    def _keep_for(self, keep: KeepFor) -> Plan[int]:
+        self.has_written = True
+        yield [Write(_RETENTION, sorted(keep.said))]  # in order: two nodes may say the same
+        return len(keep.said)
 
     def _prune(self, prune: Prune) -> Plan[list[str]]:
         failpoint("prune")

@@ -372,6 +372,10 @@ class PostgresStore:
         """See ``Store``."""
         return await self._read(lambda reader: reads.list_runs(reader, query))
 
+    async def retention(self) -> dict[tuple[str, str], int]:
+        """See ``Store``."""
+        return await self._read(reads.retention)
+
     async def expired(self, workflow: str, version: str, before_ms: int, after: tuple[int, str], limit: int) -> list[Prunable]:
         """See ``Store``."""
         return await self._read(lambda reader: reads.expired(reader, workflow, version, before_ms, after, limit))

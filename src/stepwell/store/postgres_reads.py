@@ -114,6 +114,11 @@ async def prunable(reader: Reader, status: int, before_ms: int, after: tuple[int
     return [Prunable(*row) for row in await reader.rows("prunable", status, before_ms, *after, limit)]
 
 
+async def retention(reader: Reader) -> dict[tuple[str, str], int]:
+    """Return how long runs are kept that are not kept for ever."""
+    return {(workflow, version): ms for workflow, version, ms in await reader.rows("retention")}
+
+
 async def expired(
     reader: Reader, workflow: str, version: str, before_ms: int, after: tuple[int, str], limit: int
 ) -> list[Prunable]:

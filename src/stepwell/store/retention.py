@@ -18,6 +18,15 @@ class Prunable(NamedTuple):
     """1 if somebody waits for it."""
 
 
+class KeepFor(msgspec.Struct, kw_only=True):
+    """Note how long runs are kept once they are over, as the workers of their workflow and version say. Outcome: None.
+
+    ``said`` are ``(workflow, version, ms)``, each workflow and version once; None for ever.
+    """
+
+    said: Sequence[tuple[str, str, int | None]]
+
+
 class Prune(msgspec.Struct, kw_only=True):
     """Make tombstones of runs that ended before a time, if nobody waits for them and their parent does not go on.
 

@@ -200,6 +200,10 @@ class SqliteStore:
         """See ``Store``."""
         return await self._read(lambda connection: reads.list_runs(connection, query))
 
+    async def retention(self) -> dict[tuple[str, str], int]:
+        """See ``Store``."""
+        return await self._read(reads.retention)
+
     async def expired(self, workflow: str, version: str, before_ms: int, after: tuple[int, str], limit: int) -> list[Prunable]:
         """See ``Store``."""
         return await self._read(lambda connection: reads.expired(connection, workflow, version, before_ms, after, limit))

@@ -46,6 +46,7 @@ _LIVE_NODES = statement("common/live_nodes")
 _OWNED = statement("common/owned")
 _LIST = {name: statement_in("sqlite", name) for name in ("list_runs", "list_tagged", "count_tagged", "count_of_status")}
 _MAIL_OF = statement("common/mail_of")
+_RETENTION = statement("common/retention")
 _EXPIRED = statement("common/expired")
 _PRUNABLE = statement("common/prunable")
 _COUNT_BY_STATUS = statement("common/count_by_status")
@@ -138,6 +139,11 @@ def list_runs(connection: Connection, query: RunQuery) -> list[StoredRun]:
 def prunable(connection: Connection, status: int, before_ms: int, after: tuple[int, str], limit: int) -> list[Prunable]:
     """Return runs that may be old enough to be removed."""
     return [Prunable(*row) for row in all_rows(connection, _PRUNABLE, status, before_ms, *after, limit)]
+
+
+def retention(connection: Connection) -> dict[tuple[str, str], int]:
+    """Return how long runs are kept that are not kept for ever."""
+    return {(workflow, version): ms for workflow, version, ms in all_rows(connection, _RETENTION)}
 
 
 def expired(

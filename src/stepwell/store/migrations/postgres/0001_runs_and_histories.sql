@@ -123,6 +123,15 @@ CREATE TABLE IF NOT EXISTS waiters (
 
 CREATE INDEX IF NOT EXISTS waiters_by_waiter ON waiters (waiter);
 
+-- How long runs are kept once they are over, as the workers of a workflow and version have said last: so it is known when no worker
+-- knows them any more.
+CREATE TABLE IF NOT EXISTS retention (
+    workflow TEXT NOT NULL,
+    version TEXT NOT NULL,
+    kept_ms BIGINT,
+    PRIMARY KEY (workflow, version)
+);
+
 -- What is asked of the outside, and what it has answered.
 CREATE TABLE IF NOT EXISTS hooks (
     run_id TEXT COLLATE "C" NOT NULL,

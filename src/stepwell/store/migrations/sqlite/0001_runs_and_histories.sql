@@ -122,6 +122,15 @@ CREATE TABLE waiters (
 
 CREATE INDEX waiters_by_waiter ON waiters (waiter);
 
+-- How long runs are kept once they are over, as the workers of a workflow and version have said last: so it is known when no worker
+-- knows them any more.
+CREATE TABLE retention (
+    workflow TEXT NOT NULL,
+    version TEXT NOT NULL,
+    kept_ms INTEGER,
+    PRIMARY KEY (workflow, version)
+) STRICT, WITHOUT ROWID;
+
 -- What is asked of the outside, and what it has answered.
 CREATE TABLE hooks (
     run_id TEXT NOT NULL,
