@@ -7,9 +7,14 @@ from stepwell.clock import Alarm, Clock
 
 
 class MovedClock(Clock):
-    """Wall time stands still until it is moved. Boot time, on which leases rest, is the machine's."""
+    """Wall time stands still until it is moved. Boot time, on which leases in a file rest, is the machine's.
 
-    def __init__(self) -> None:
+    Args:
+        is_set: Whether it is the store's clock too, where the store has one of its own.
+    """
+
+    def __init__(self, *, is_set: bool = False) -> None:
+        self.is_set = is_set
         self._now_ms = super().now_ms()
         self._alarms: list[_Alarm] = []
 

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import faulthandler
+import os
 import random
 import sys
 import time
@@ -163,7 +164,10 @@ def _laws(form: Form, number: int, folder: Path) -> str:
 
 def _machine(form: Form, number: int, folder: Path) -> str:
     play(form.sequences, number=number)
-    return f"{form.sequences} sequences, and no difference"
+    with Server() as server:
+        os.environ.setdefault("STEPWELL_HOOK_KEY", "a secret that the nodes share")
+        play(form.sequences // 5, number=number, database=f"postgresql://postgres@127.0.0.1:{server.port}/postgres")
+    return f"{form.sequences} sequences in memory and in files, {form.sequences // 5} on PostgreSQL, and no difference"
 
 
 def _power(form: Form, number: int, folder: Path) -> str:

@@ -1,9 +1,8 @@
-"""The real thing beside the paper: an engine that is driven by the same actions, dies, and comes back on the same file."""
+"""The real thing beside the paper: an engine that is driven by the same actions, dies, and comes back on the same store."""
 
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any, Final
 
 from stepwell import (
@@ -19,6 +18,7 @@ from stepwell import (
     workflow,
 )  # fmt: skip
 from stepwell.settings import Settings
+from tests import postgres
 from tests.laws.paper import COUNTED, HOOK_MS, HOUR_MS, Conflict, Paper
 from tests.moved import MovedClock
 
@@ -90,12 +90,12 @@ class _Died(BaseException):
 class Played:
     """The engine, one life after the other."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, url: str) -> None:
         self._answer: asyncio.Future[Any]
-        self.clock = MovedClock()
-        self.began_ms = self.clock.now_ms()
+        self._url = url
+        self._is_postgres = url.startswith("postgresql:")
+        self.clock = MovedClock(is_set=self._is_postgres)
         self.is_working = False
-        self._url = "memory://" if path is None else f"sqlite:///{path}"
         self._begin_life()
 
     def _begin_life(self) -> None:
@@ -130,6 +130,9 @@ class Played:
         self.run(asyncio.to_thread(engine.store.abandon))
         self._runner.close()
         self.clock.forget()
+        if self._is_postgres:
+            # No lock file tells of this death, only the lease: let it be over.
+            postgres.sql(self._url, "UPDATE nodes SET lease_until = 0 WHERE lease_until IS NOT NULL")
         self._begin_life()
 
     def pass_time(self, ms: int) -> None:

@@ -8,14 +8,16 @@ import itertools
 import os
 import tempfile
 from collections.abc import Awaitable, Callable
-from pathlib import Path
+from contextlib import ExitStack
 from typing import Any, Final
 
+import pytest
 from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from stepwell import AsyncClient, ConflictError, HookExpired
+from tests import postgres
 from tests.laws.paper import HOUR_MS, OPERATIONS, Paper, PaperRun
 from tests.laws.played import PLACES, Played, must_be_refused, played
 
@@ -28,31 +30,36 @@ deaths = st.one_of(st.none(), st.none(), st.none(), st.tuples(st.sampled_from(PL
 
 
 class Machine(RuleBasedStateMachine):
-    """See the module. Half of the sequences have a file, on which a node may die."""
+    """See the module. Half of the sequences are in memory; in the others a node may die: they have a file, or a ``database``."""
+
+    database = ""
 
     def __init__(self) -> None:
         super().__init__()
         self.paper = Paper()
         self.numbers = itertools.count()
-        self.folder: tempfile.TemporaryDirectory[str] | None = None
+        self.place = ExitStack()
+        self.outlives_nodes = False
         self.real: Played | None = None
 
-    @initialize(has_file=st.booleans(), works=st.booleans())
-    def open(self, has_file: bool, works: bool) -> None:
-        if has_file:
-            # Nobody pulls the plug here: a file in memory does, where there is one, and is fast.
-            self.folder = tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
-        self.real = Played(Path(self.folder.name) / "a.db" if self.folder is not None else None)
+    @initialize(outlives_nodes=st.booleans(), works=st.booleans())
+    def open(self, outlives_nodes: bool, works: bool) -> None:
+        self.outlives_nodes = outlives_nodes
+        self.real = Played(self._lasting() if outlives_nodes else "memory://")
         if works:
             self.work()
 
+    def _lasting(self) -> str:
+        if self.database:
+            return self.place.enter_context(postgres.cleared_schema(self.database))
+        # Nobody pulls the plug here: a file in memory does, where there is one, and is fast.
+        folder = tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
+        return f"sqlite:///{self.place.enter_context(folder)}/a.db"
+
     def teardown(self) -> None:
-        try:
+        with self.place:
             if self.real is not None:
                 self.real.close()
-        finally:
-            if self.folder is not None:
-                self.folder.cleanup()
 
     # -- what they have in common
 
@@ -66,7 +73,7 @@ class Machine(RuleBasedStateMachine):
         """Do it here and there; the answers must be the same, and what becomes of it."""
         assert self.real is not None
         must_fail = must_be_refused(on_paper)
-        death = death if self.folder is not None else None
+        death = death if self.outlives_nodes else None
         try:
             self.real.act(action, death)
             has_failed = False
@@ -160,7 +167,7 @@ class Machine(RuleBasedStateMachine):
         self.real.rest()
         self.paper.is_working = False
 
-    @precondition(lambda self: self.folder is not None)
+    @precondition(lambda self: self.outlives_nodes)
     @rule()
     def die(self) -> None:
         assert self.real is not None
@@ -173,11 +180,11 @@ async def _answer(client: AsyncClient, run_id: str, payload: int) -> None:
     await client.workflow.execute_hook(hook.token, payload)
 
 
-def play(sequences: int, *, number: int | None = None) -> None:
-    """Play so many sequences."""
-    machine = Machine if number is None else seed(number)(type("Machine", (Machine,), {}))
+def play(sequences: int, *, number: int | None = None, database: str = "") -> None:
+    """Play so many sequences, half of them in files or in this database of PostgreSQL."""
+    machine = type("Machine", (Machine,), {"database": database})
     run_state_machine_as_test(
-        machine,
+        machine if number is None else seed(number)(machine),
         settings=settings(
             max_examples=sequences, stateful_step_count=STEPS, deadline=None, database=None,
             suppress_health_check=list(HealthCheck),
@@ -187,3 +194,8 @@ def play(sequences: int, *, number: int | None = None) -> None:
 
 def test_an_engine_does_what_is_on_paper():
     play(100)
+
+
+def test_an_engine_on_postgresql_does_what_is_on_paper(postgres_dsn: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("STEPWELL_HOOK_KEY", "a secret that the nodes share")
+    play(50, database=postgres_dsn)

@@ -315,3 +315,15 @@ async def test_connections_to_a_server_that_cannot_be_used_are_not_kept(postgres
     finally:
         postgres.sql(postgres_url, f"ALTER SCHEMA {schema}_away RENAME TO {schema}")
         await store.close()
+
+
+async def test_whoever_reads_while_a_store_is_closed_has_an_answer_or_is_told(postgres_url: str):
+    for turns in range(12):
+        store = a_store(postgres_url)
+        await store.open()
+        reading = [asyncio.create_task(store.statuses([f"r{number}"])) for number in range(20)]
+        for _ in range(turns):
+            await asyncio.sleep(0.001)
+        await store.close()
+        answers = await asyncio.gather(*reading, return_exceptions=True)
+        assert [answer for answer in answers if answer != {} and not isinstance(answer, UnavailableError)] == []

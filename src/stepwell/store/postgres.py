@@ -307,6 +307,9 @@ class PostgresStore:
         if is_worth_repeating(error) or isinstance(error, Outdated):
             return _InTheWay(error)
         known = not_committed(error)
+        if known is None and is_gone:
+            # Closed under its hands, the driver trips over itself.
+            known = NotApplied("the connection is lost")
         if known is None:
             return error
         counters[f"store.{known.code}"] += 1

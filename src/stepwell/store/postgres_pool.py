@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from stepwell.clock import Clock
-from stepwell.errors import UnavailableError
+from stepwell.errors import StepwellError, UnavailableError
 from stepwell.failpoints import counters
 from stepwell.settings import Settings
 from stepwell.store.postgres_address import Address
@@ -43,6 +43,8 @@ class Pool:
         self._settings = settings
         self._idle: list[Wire] = []
         self._open: set[Wire] = set()
+        self._busy: set[Wire] = set()
+        """Those on which an answer is awaited."""
         self._room = asyncio.Semaphore(_READERS)
         self._is_closed = False
 
@@ -56,27 +58,34 @@ class Pool:
         Raises:
             UnavailableError: There is no PostgreSQL, or one that cannot be used.
         """
-        if self._is_closed:
-            raise UnavailableError(f"{self._address.name} is closed")
+        self._must_be_open()
         timeout_s = self._settings.patience_ms / 1000
         wire: Wire | None = None
         try:
             async with asyncio.timeout(timeout_s):
                 wire = await connect(self._address, timeout_s)
                 self._open.add(wire)
+                self._busy.add(wire)
+                self._must_be_open()  # still: who closes all knows only of those that were there
                 self.is_pooled = is_pooled(wire)
                 await self._look(wire)
+                return wire
         except BaseException as error:
+            known = self._known(error, wire)
             if wire is not None:
                 self.drop(wire)
-            if not isinstance(error, Exception):
-                raise
-            self.lost_contact()
-            known = not_readable(error, self._address.name)
+            if isinstance(error, Exception):
+                self.lost_contact()
             if known is None or known is error:
                 raise
             raise known from error
-        return wire
+        finally:
+            if wire is not None:
+                self._busy.discard(wire)
+
+    def _must_be_open(self) -> None:
+        if self._is_closed:
+            raise UnavailableError(f"{self._address.name} is closed")
 
     async def _look(self, wire: Wire) -> None:
         before_ms = self._clock.boot_ms()
@@ -133,10 +142,12 @@ class Pool:
         """Lend a connection for single statements. What goes wrong is told in the words of ``Store``: ``UnavailableError``."""
         async with self._room:
             wire = await self._take()
+            self._busy.add(wire)
             try:
                 async with asyncio.timeout(self._settings.patience_ms / 1000):
                     yield wire
             except BaseException as error:
+                known = self._known(error, wire)
                 if not isinstance(error, Exception) or isinstance(error, TimeoutError) or wire.is_closed() or is_lost(error):
                     self.drop(wire)
                     if isinstance(error, Exception):
@@ -144,11 +155,22 @@ class Pool:
                         counters["store.connection_lost"] += 1
                 else:
                     self._idle.append(wire)
-                known = not_readable(error, self._address.name) if isinstance(error, Exception) else None
                 if known is None or known is error:
                     raise
                 raise known from error
+            finally:
+                self._busy.discard(wire)
             self._idle.append(wire)
+
+    def _known(self, error: BaseException, wire: Wire | None) -> StepwellError | None:
+        """Return what to raise for an error on a connection, None for one to be raised as it is."""
+        if not isinstance(error, Exception):
+            return None
+        known = not_readable(error, self._address.name)
+        if known is None and wire is not None and wire.is_closed():
+            # Closed under its hands, the driver trips over itself.
+            known = UnavailableError(f"{self._address.name} cannot be used: the connection is lost")
+        return known
 
     async def _take(self) -> Wire:
         while self._idle:
@@ -159,8 +181,10 @@ class Pool:
         return await self.connect()
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections. Who still reads on one is told that it is lost."""
         self._is_closed = True
+        for wire in list(self._busy):
+            self.drop(wire)
         for wire in list(self._open):
             self._open.discard(wire)
             try:
