@@ -248,6 +248,23 @@ async def test_a_worker_that_comes_after_the_deadline_starts_no_body(client: Asy
     assert calls == []
 
 
+@pytest.mark.parametrize("settings", [Settings(poll_ms=3_600_000)], ids=["no polls"])
+async def test_the_deadline_of_a_run_that_was_paused_is_kept_to_without_a_look_at_the_store(client: AsyncClient):
+    # promise 10
+    @workflow("limits-paused")
+    async def wf(ctx):
+        await ctx.wait_for_signal("never")
+
+    async with client.worker(wf):
+        run = await client.workflow.trigger(wf, execution_timeout="1s")
+        await waits_for(client, run.run_id, "signal")
+        await client.workflow.pause(run.run_id)
+        over = await client.workflow.wait(run.run_id, PATIENCE_S)
+    assert over.status == "failed"
+    assert "ExecutionTimeoutError" in (over.error or "")
+    assert "run_paused" in await types_of(client, run.run_id)
+
+
 async def test_the_time_before_the_first_start_does_not_count(client: AsyncClient):
     # promise 10
     @workflow("limits-queued", execution_timeout="1h")

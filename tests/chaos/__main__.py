@@ -114,8 +114,12 @@ def _served(form: Form, number: int, folder: Path) -> str:
         return asyncio.run(blow())
 
 
+def _address(server: Server) -> str:
+    return f"postgresql://postgres@127.0.0.1:{server.port}/postgres"
+
+
 def _sweep(form: Form, number: int, folder: Path) -> str:
-    with Server() as server, on_postgres(f"postgresql://postgres@127.0.0.1:{server.port}/postgres") as fresh:
+    with Server() as server, on_postgres(_address(server)) as fresh:
         for name, shape in SHAPES.items():
             for place in PLACES:
                 sweep(shape, place, EVICTED if name in WAITING else KEPT, fresh)
@@ -147,26 +151,30 @@ def _failover(form: Form, number: int, folder: Path) -> str:
 
 
 def _laws(form: Form, number: int, folder: Path) -> str:
-    for keep_ms in (5_000, 0):
-        with engine(keep_ms=keep_ms) as (runner, client):
+    def hold_in(url: str, keep_ms: int, examples: int) -> None:
+        with engine(url, keep_ms=keep_ms) as (runner, client):
 
             @seed(number)
-            @settings(
-                max_examples=form.examples, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-            )  # fmt: skip
+            @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
             @given(plan=plans, pauses=pauses_made_up, drops=drops_made_up, cuts=cuts_made_up)
             def hold(plan, pauses, drops, cuts):  # type: ignore[no-untyped-def]
                 runner.run(check_all(client, plan, pauses, drops, cuts))
 
             hold()
-    return f"{2 * form.examples} plans"
+
+    few = form.examples // 5
+    with Server() as server, on_postgres(_address(server)) as fresh:
+        for keep_ms in (5_000, 0):
+            hold_in("memory://", keep_ms, form.examples)
+            hold_in(fresh(), keep_ms, few)
+    return f"{2 * form.examples} plans in memory, {2 * few} on PostgreSQL"
 
 
 def _machine(form: Form, number: int, folder: Path) -> str:
     play(form.sequences, number=number)
     with Server() as server:
         os.environ.setdefault("STEPWELL_HOOK_KEY", "a secret that the nodes share")
-        play(form.sequences // 5, number=number, database=f"postgresql://postgres@127.0.0.1:{server.port}/postgres")
+        play(form.sequences // 5, number=number, database=_address(server))
     return f"{form.sequences} sequences in memory and in files, {form.sequences // 5} on PostgreSQL, and no difference"
 
 

@@ -186,7 +186,8 @@ class Paper:
 
     def _go_on(self, run: PaperRun) -> bool:
         """Let a run go on as far as it can; tell whether something has changed."""
-        if run.is_over or run.status == "paused":
+        is_late = run.deadline is not None and self.now_ms >= run.deadline
+        if run.is_over or (run.status == "paused" and not is_late):
             return False
         before = (run.status, run.place, len(run.unread), dict(run.due), run.is_started, run.ending)
         if not run.is_started:
@@ -196,7 +197,6 @@ class Paper:
         if run.timeout_ms is not None and run.deadline is None and not run.ending:
             run.deadline = self.now_ms + run.timeout_ms
         if not run.ending:
-            is_late = run.deadline is not None and self.now_ms >= run.deadline
             if is_late:
                 run.ending = "failed"
                 run.unsure.update(_kind(payload) for payload in run.unread)
@@ -275,12 +275,12 @@ class Paper:
                 run.shape["step_retrying"] += 1
             if operation == "hook":
                 run.shape["hook_created"] += 1
+        if operation == "hook" and place in run.answers:  # it need not wait: a fork was answered before it began
+            run.results.append(run.answers[place])
+            return True
         if operation != "again" and place not in run.waited:
             run.waited.add(place)
             run.shape["sleep_started"] += 1
-        if operation == "hook" and place in run.answers:
-            run.results.append(run.answers[place])
-            return True
         if self.now_ms < run.due[place]:
             return False
         kind, result = TIMED[operation]

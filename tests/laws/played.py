@@ -156,14 +156,16 @@ class Played:
 
     def _do_and_die(self, action: Callable[[AsyncClient], Awaitable[Any]], place: str, nth: int) -> Any:
         count = 0
+        has_died = False
 
-        async def life() -> bool:
+        async def life() -> None:
             loop, dead = asyncio.get_running_loop(), asyncio.Event()
 
             def passing() -> None:
-                nonlocal count
+                nonlocal count, has_died
                 count += 1
                 if count == nth:
+                    has_died = True
                     loop.call_soon_threadsafe(dead.set)
                     raise _Died
 
@@ -175,15 +177,14 @@ class Played:
                 # Give what follows from it a chance to be died in.
                 await asyncio.wait({death}, timeout=0.02)
             failpoints.armed.clear()
-            is_dead = dead.is_set()
             death.cancel()
-            if is_dead:
+            if has_died:
                 doing.cancel()
                 await asyncio.gather(doing, return_exceptions=True)
             self._answer = doing
-            return is_dead
 
-        if not self._runner.run(life()):
+        self._runner.run(life())
+        if not has_died:
             return self._answer.result()
         self.die()
         try:

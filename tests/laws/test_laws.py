@@ -17,6 +17,7 @@ from stepwell.execution import tasks
 from stepwell.execution.history import TRANSCRIBED
 from stepwell.progress import Message, StoredEvent
 from stepwell.store.base import History
+from tests import postgres
 from tests.laws.instant import HANGS_S, Instant, new_events
 from tests.laws.plans import (
     SIGNALS,
@@ -52,13 +53,13 @@ class Engine(NamedTuple):
 
 
 @contextmanager
-def engine(*, keep_ms: int) -> Iterator[Engine]:
+def engine(url: str = "memory://", *, keep_ms: int) -> Iterator[Engine]:
     """Keep an engine on a loop of its own: so many plans are carried out that opening one for each would take longest."""
     shown = Settings(
         waiting_shown_ms=1, step_started_ms=60_000, quarantine_alone=10_000, quarantine_pause=10_000, keep_ms=keep_ms
     )  # fmt: skip
     with asyncio.Runner() as runner:
-        client = AsyncClient("memory://", settings=shown)
+        client = AsyncClient(url, settings=shown)
         worker = WorkflowWorker(client)
         runner.run(worker.start(law, law_child))
         yield Engine(runner, client)
@@ -77,6 +78,13 @@ def keeping() -> Iterator[Engine]:
 def evicting() -> Iterator[Engine]:
     """Waiting runs are thrown away at once."""
     with engine(keep_ms=0) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def on_postgres(postgres_dsn: str) -> Iterator[Engine]:
+    """Waiting runs are thrown away at once, and the store is PostgreSQL."""
+    with postgres.cleared_schema(postgres_dsn) as url, engine(url, keep_ms=0) as opened:
         yield opened
 
 
@@ -308,3 +316,11 @@ def test_laws_hold_while_waiting_runs_are_evicted(
     evicting: Engine, plan: Sequence, pauses: list[int], drops: list[int], cuts: list[int]
 ) -> None:
     evicting.runner.run(check_all(evicting.client, plan, pauses, drops, cuts))
+
+
+@settings(max_examples=50)
+@given(plan=plans, pauses=pauses_made_up, drops=drops_made_up, cuts=cuts_made_up)
+def test_laws_hold_on_postgresql(
+    on_postgres: Engine, plan: Sequence, pauses: list[int], drops: list[int], cuts: list[int]
+) -> None:
+    on_postgres.runner.run(check_all(on_postgres.client, plan, pauses, drops, cuts))

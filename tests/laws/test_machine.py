@@ -176,8 +176,10 @@ class Machine(RuleBasedStateMachine):
 
 
 async def _answer(client: AsyncClient, run_id: str, payload: int) -> None:
-    hook = (await client.workflow.get_hooks(run_id))[-1]
-    await client.workflow.execute_hook(hook.token, payload)
+    hooks = await client.workflow.get_hooks(run_id)
+    if not hooks:
+        raise ConflictError("it is another run's: a fork has none of those that were answered before")
+    await client.workflow.execute_hook(hooks[-1].token, payload)
 
 
 def play(sequences: int, *, number: int | None = None, database: str = "") -> None:

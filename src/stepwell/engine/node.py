@@ -265,6 +265,7 @@ class Node:
             self.timers.at(let_go.wake_at_ms)
             self.timers.at(held.deadline_ms)
         elif progress.release:
+            self.timers.at(held.deadline_ms)  # it may be paused
             self.want_runs()
 
     def moved_others(self, committed: Committed) -> None:
