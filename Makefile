@@ -8,6 +8,9 @@ SHELL := bash
 PYTHON_HERE := .venv/bin/python
 READY := .venv/.ready
 
+# Else each of a thousand processes compiles all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Four at once: tests wait more than they compute. TESTS=tests/unit narrows, PYTEST_ARGS="-k nap -x" is passed on.
 TESTS ?= tests
 PYTEST_ARGS ?=

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -484,6 +485,13 @@ def test_help_is_printed_on_standard_output(shell: Shell, args: list[str]):
     assert done.code == 0
     assert done.out
     assert not list(shell.folder.glob("*.db"))
+
+
+@pytest.mark.parametrize("args", [[], ["--help"], ["-h"]])
+def test_the_help_tells_what_each_command_does(shell: Shell, args: list[str]):
+    told = shell.run(*args).out
+    for command, says in (("trigger", "Start a run"), ("records", "The records of collections"), ("db", "Look after the store")):
+        assert re.search(rf"\b{command} +{says}", told)
 
 
 def test_runs_are_paused_resumed_and_retried_by_id_and_by_filter(shell: Shell):

@@ -7,33 +7,20 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 from cyclopts import App, CycloptsError
 from rich.console import Console
 from rich.text import Text
 
-from stepwell.cli.check import check
-from stepwell.cli.db import db
-from stepwell.cli.demo import demo
-from stepwell.cli.dev import dev
-from stepwell.cli.doctor import doctor
 from stepwell.cli.exits import Exit, UsageError, exit_code, explain
-from stepwell.cli.hook import hook
-from stepwell.cli.keys import keys
 from stepwell.cli.output import notes, plain, say
-from stepwell.cli.records import records
-from stepwell.cli.run import run
-from stepwell.cli.runs import runs
-from stepwell.cli.serve import serve
-from stepwell.cli.signal import signal
-from stepwell.cli.trigger import trigger
-from stepwell.cli.worker import worker
 from stepwell.errors import StepwellError
 
 
 def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version("stepwell")
     except PackageNotFoundError:
@@ -44,8 +31,9 @@ _STEP_THREADS = "stepwell-step"
 _THREAD_ENDS_S = 1.0
 _ABOUT = "Durable workflows: they survive the processes that run them."
 app = App(name="stepwell", help=_ABOUT, version=_version, help_format="plaintext")
-for command in (run, trigger, runs, records, signal, hook, worker, serve, dev, keys, doctor, check, db, demo):
-    app.command(command)
+_COMMANDS: Final = "run trigger runs records signal hook worker serve dev keys doctor check db demo".split()
+for command in _COMMANDS:
+    app.command(f"stepwell.cli.{command}:{command}")  # loaded when it is asked for
 app.register_install_completion_command()  # pyright: ignore[reportUnknownMemberType] - its keywords are not typed there
 _YOUNG_OBJECTS: Final = 50_000
 
@@ -75,6 +63,8 @@ def main() -> None:
 
 def run_command_line(tokens: Sequence[str]) -> int:
     """Run a command; return its exit code. A user's mistake never shows a traceback."""
+    if not tokens or tokens[0] in app.help_flags:
+        _load_commands()
     try:
         command, bound, _ = app.parse_args(
             tokens, console=Console(), error_console=notes(), error_formatter=_parse_error, exit_on_error=False
@@ -103,6 +93,12 @@ def run_command_line(tokens: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     return code if isinstance(code, int) else Exit.OK
+
+
+def _load_commands() -> None:
+    """Load all of them: of one that is not loaded, the help shows the name alone."""
+    for name in _COMMANDS:
+        app[name]
 
 
 def _leave_threads_behind(code: int) -> None:
