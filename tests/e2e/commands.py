@@ -14,6 +14,7 @@ from queue import Queue
 from typing import Any, NamedTuple
 
 import stepwell
+from tests.e2e.forked import Forked
 from tests.secrets import secrets_in
 
 _SOURCES = str(Path(stepwell.__file__).parents[1])
@@ -47,7 +48,7 @@ def _ended(code: int, out: str, err: str) -> Done:
 class Running:
     """A command that goes on. Its standard error can be awaited line by line."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: Forked) -> None:
         self.process = process
         self.err: list[str] = []
         self._queue: Queue[str | None] = Queue()
@@ -57,14 +58,14 @@ class Running:
             reader.start()
 
     def _read_err(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self._queue.put(line)
+        with self.process.stderr as told:
+            for line in told:
+                self._queue.put(line)
         self._queue.put(None)
 
     def _read_out(self) -> None:
-        assert self.process.stdout is not None
-        self._out.append(self.process.stdout.read())
+        with self.process.stdout as printed:
+            self._out.append(printed.read())
 
     def until(self, text: str) -> str:
         """Wait for a line on standard error that holds this text."""
@@ -100,18 +101,13 @@ class Shell:
         }
         return {**ours, "PYTHONPATH": _SOURCES, "STEPWELL_URL": self.url, **env}
 
-    def _popen(self, args: tuple[str, ...], env: Mapping[str, str]) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "stepwell", *args], cwd=self.folder, text=True, encoding="utf-8",
-            env=self._env(env),
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-
     def run(self, *args: str, stdin: str = "", **env: str) -> Done:
         """Run a command to its end."""
-        process = self._popen(args, env)
-        out, err = process.communicate(stdin, timeout=PATIENCE_S)
-        return _ended(process.returncode, out, err)
+        process = Forked(args, self.folder, self._env(env))
+        running = Running(process)
+        with suppress(BrokenPipeError), process.stdin:
+            process.stdin.write(stdin)
+        return running.done()
 
     def paste(self, line: str) -> Done:
         """Run a line as a shell would in which nothing of ours is on the path."""
@@ -128,10 +124,7 @@ class Shell:
 
     def run_unread(self, *args: str) -> Done:
         """Run a command whose standard output nobody reads."""
-        process = self._popen(args, {})
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stderr is not None
+        process = Forked(args, self.folder, self._env({}))
         process.stdin.close()
         process.stdout.close()
         with process.stderr:
@@ -158,16 +151,11 @@ class Shell:
     @contextmanager
     def start(self, *args: str, **env: str) -> Iterator[Running]:
         """Start a command; it does not outlive the block."""
-        process = self._popen(args, env)
-        assert process.stdin is not None
+        process = Forked(args, self.folder, self._env(env))
         process.stdin.close()
         running = Running(process)
         try:
             yield running
         finally:
-            if process.poll() is None:
-                process.kill()
+            process.send_signal(signal.SIGKILL)
             running.done()
-            for pipe in (process.stdout, process.stderr):
-                assert pipe is not None
-                pipe.close()
