@@ -19,7 +19,7 @@ from stepwell import (
     step,
     workflow,
 )
-from tests.api.tools import executed, ran, seen
+from tests.api.tools import cases, executed, ran, seen
 from tests.clients import PATIENCE_S
 
 
@@ -55,7 +55,7 @@ async def test_without_options_a_run_has_50_000_events_and_no_execution_timeout(
     assert (run.max_events, run.execution_timeout) == (50_000, None)
 
 
-@pytest.mark.parametrize("given", [None, [], [1], [1, 2], {"a": {"b": None}}, "text", 0, 1.5, False])
+@cases("given", [None, [], [1], [1, 2], {"a": {"b": None}}, "text", 0, 1.5, False])
 async def test_the_input_is_what_was_given_as_is(client: AsyncClient, given: Any):
     @workflow("authoring-input")
     async def wf(ctx, input):
@@ -219,7 +219,7 @@ def test_a_name_that_is_none_is_refused_and_the_field_named(name: Any):
     assert refused.value.field == "workflow name"
 
 
-@pytest.mark.parametrize("name", ["x" * 200, "größe / ~ # @ % :", "<img src=x>", "sleep:1", "{{7*7}}", "\N{PILE OF POO}" * 200])
+@cases("name", ["x" * 200, "größe / ~ # @ % :", "<img src=x>", "sleep:1", "{{7*7}}", "\N{PILE OF POO}" * 200])
 async def test_any_printable_name_works(client: AsyncClient, name: str):
     @workflow(name)
     async def wf(ctx):

@@ -18,7 +18,7 @@ from stepwell import (
     step,
     workflow,
 )
-from tests.api.tools import events_of, executed, ran, types_of, waits_for
+from tests.api.tools import cases, events_of, executed, ran, types_of, waits_for
 from tests.clients import PATIENCE_S
 
 LIMIT = 1_000
@@ -69,7 +69,7 @@ REFUSED: list[tuple[str, Any]] = [
     ("an integer too long", 10**1000),
     ("two keys that JSON cannot tell apart", {1: "a", "1": "b"}),
 ]
-refused = pytest.mark.parametrize("value", [value for _, value in REFUSED], ids=[name for name, _ in REFUSED])
+refused = cases("value", [value for _, value in REFUSED])
 
 
 def places(client: AsyncClient, run_id: str) -> list[Callable[[Any], Any]]:
@@ -90,12 +90,12 @@ async def nothing_changed(client: AsyncClient, run_id: str) -> bool:
 # -- at the door
 
 
-@pytest.mark.parametrize(("value", "pointer"), UNSERIALISABLE)
+@cases(("value", "pointer"), UNSERIALISABLE)
 async def test_what_has_no_json_form_is_refused_with_its_place_and_nothing_is_stored(
     client: AsyncClient, value: Any, pointer: str
 ):
     # promise 14
-    run = await client.workflow.trigger("bad-nobody")
+    run = await client.workflow.trigger("bad-nobody", run_id="bad")
     for call in places(client, run.run_id):
         with pytest.raises(NotSerializableError) as error:
             await call(value)
@@ -108,7 +108,7 @@ async def test_what_has_no_json_form_is_refused_with_its_place_and_nothing_is_st
 @refused
 async def test_values_that_json_or_a_store_would_spoil_are_refused(client: AsyncClient, value: Any):
     # promise 14, trap 37
-    run = await client.workflow.trigger("bad-nobody")
+    run = await client.workflow.trigger("bad-nobody", run_id="bad")
     for call in places(client, run.run_id):
         with pytest.raises(ValidationError, match=r"input|payload") as error:
             await call(value)
@@ -119,7 +119,7 @@ async def test_values_that_json_or_a_store_would_spoil_are_refused(client: Async
 @SMALL
 async def test_a_value_of_exactly_the_limit_is_taken_and_one_byte_more_is_not(client: AsyncClient):
     # promise 14, trap 5
-    run = await client.workflow.trigger("bad-nobody")
+    run = await client.workflow.trigger("bad-nobody", run_id="bad")
     for call in places(client, run.run_id):
         with pytest.raises(PayloadTooLargeError) as error:
             await call(exactly(LIMIT + 1))
@@ -147,7 +147,7 @@ async def test_a_value_as_deep_as_allowed_and_integers_of_a_thousand_digits_surv
 # -- in a step
 
 
-@pytest.mark.parametrize(("value", "pointer"), UNSERIALISABLE)
+@cases(("value", "pointer"), UNSERIALISABLE)
 async def test_a_result_without_json_form_fails_the_step_names_the_place_and_says_that_its_effect_happened(
     client: AsyncClient, value: Any, pointer: str
 ):
@@ -202,7 +202,7 @@ async def test_a_result_of_exactly_the_limit_is_recorded_and_one_byte_more_can_b
     assert completed.payload["result"] == exactly(LIMIT)
 
 
-@pytest.mark.parametrize("value", [object(), math.nan, exactly(LIMIT + 1), nested(101), {"a": {1, len}}])
+@cases("value", [object(), math.nan, exactly(LIMIT + 1), nested(101), {"a": {1, len}}])
 @SMALL
 async def test_an_output_that_cannot_be_recorded_fails_the_run(client: AsyncClient, value: Any):
     @workflow("bad-output")
@@ -308,7 +308,7 @@ MISBEHAVING: list[tuple[str, Callable[[], Any]]] = [
 
 
 @pytest.mark.parametrize("is_async", [True, False], ids=["async", "thread"])
-@pytest.mark.parametrize("body", [body for _, body in MISBEHAVING], ids=[name for name, _ in MISBEHAVING])
+@cases("body", [body for _, body in MISBEHAVING])
 async def test_whatever_a_step_raises_is_a_recorded_failure_of_bounded_size(
     client: AsyncClient, body: Callable[[], Any], is_async: bool
 ):
@@ -336,7 +336,7 @@ async def test_whatever_a_step_raises_is_a_recorded_failure_of_bounded_size(
     assert len(str(failed.payload)) < 100_000
 
 
-@pytest.mark.parametrize("body", [body for _, body in MISBEHAVING], ids=[name for name, _ in MISBEHAVING])
+@cases("body", [body for _, body in MISBEHAVING])
 async def test_whatever_a_workflow_raises_fails_its_run(client: AsyncClient, body: Callable[[], Any]):
     # trap 4
     @workflow("bad-workflow-raises")

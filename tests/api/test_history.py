@@ -8,7 +8,7 @@ import pytest
 
 from stepwell import AsyncClient, ConflictError, Context, Event, Page, Run, Settings, ValidationError, step, workflow
 from stepwell.model import EVENT_TYPES
-from tests.api.tools import executed, ran, seen, types_of, waits_for
+from tests.api.tools import cases, executed, ran, seen, types_of, waits_for
 from tests.clients import PATIENCE_S
 
 
@@ -56,7 +56,7 @@ async def test_events_can_be_read_in_parts(client: AsyncClient):
     assert await client.workflow.get_events(run.run_id, after=10**6) == []
 
 
-@pytest.mark.parametrize("options", [{"after": -1}, {"after": "1"}, {"limit": 0}, {"limit": 1.5}, {"after": True}])
+@cases("options", [{"after": -1}, {"after": "1"}, {"limit": 0}, {"limit": 1.5}, {"after": True}])
 async def test_parts_out_of_bounds_are_refused(client: AsyncClient, options: Any):
     run = await client.workflow.trigger(echo)
     with pytest.raises(ValidationError, match=next(iter(options))):
@@ -120,7 +120,7 @@ async def test_an_event_of_ones_own_is_appended_and_told(client: AsyncClient):
         assert await client.workflow.result(run.run_id, PATIENCE_S) == "went on"
 
 
-@pytest.mark.parametrize("kind", sorted(EVENT_TYPES))
+@cases("kind", sorted(EVENT_TYPES))
 async def test_a_built_in_type_is_refused(client: AsyncClient, kind: str):
     run = await client.workflow.trigger(echo)
     with pytest.raises(ValidationError, match=kind) as refused:
@@ -242,7 +242,7 @@ async def test_a_list_tells_the_error_of_failed_runs(client: AsyncClient):
     assert run.error == "ValueError: for the list"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("options", "field"),
     [
         ({"limit": 0}, "limit"),
@@ -291,7 +291,7 @@ async def test_a_cursor_with_one_character_changed_or_of_another_list_is_refused
             await client.workflow.get_runs("history-cursor", cursor=changed)
 
 
-@pytest.mark.parametrize("text", ["x') OR '1'='1", "%", "_", '"', "\\", "a'--", "history-%"])
+@cases("text", ["x') OR '1'='1", "%", "_", '"', "\\", "a'--", "history-%"])
 async def test_names_are_compared_as_they_are(client: AsyncClient, text: str):
     # trap 40
     await client.workflow.trigger("history-literal", tags=["x"])

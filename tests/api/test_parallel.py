@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stepwell import AsyncClient, Context, SignalTimeout, StepFailed, ValidationError, step, workflow
-from tests.api.tools import events_of, executed, seen, types_of, waits_for
+from tests.api.tools import cases, events_of, executed, seen, types_of, waits_for
 from tests.clients import PATIENCE_S
 
 
@@ -69,7 +69,7 @@ async def test_without_a_limit_all_run_at_once(client: AsyncClient):
     assert (await executed(client, wf)).output == [0] * 20
 
 
-@pytest.mark.parametrize("limit", [0, -1, 1.5, True, "2"])
+@cases("limit", [0, -1, 1.5, True, "2"])
 async def test_a_limit_out_of_bounds_is_refused(client: AsyncClient, limit: Any):
     @workflow("parallel-bad-limit")
     async def wf(ctx):
@@ -175,7 +175,7 @@ async def nested(ctx: Context) -> list[Any]:
 SHAPES = [gathered, task_group, created_tasks, in_parallel, nested]
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=[shape.__name__ for shape in SHAPES])
+@cases("shape", SHAPES)
 async def test_sequences_of_equal_names_replay_each_in_its_own_branch(
     client: AsyncClient, shape: Callable[[Context], Awaitable[list[Any]]]
 ):

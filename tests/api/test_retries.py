@@ -21,7 +21,7 @@ from stepwell import (
     step,
     workflow,
 )
-from tests.api.tools import events_of, executed, seen, types_of, waits_for
+from tests.api.tools import cases, events_of, executed, seen, types_of, waits_for
 from tests.clients import PATIENCE_S
 
 
@@ -99,7 +99,7 @@ async def test_a_non_retryable_error_ends_it_whatever_retries_says(client: Async
     assert (await executed(client, wf)).output == [1, "card stolen", True]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("retry_on", "attempts"),
     [(OSError, 3), (ConnectionError, 3), ((KeyError, ConnectionError), 3), (ValueError, 1), ((), 1)],
 )
@@ -173,7 +173,7 @@ class TooMany(Exception):
         self.retry_after = retry_after
 
 
-@pytest.mark.parametrize(("retry_after", "delay"), [(0.03, 30), ("20ms", 20), (dt.timedelta(milliseconds=10), 10), (0, 0)])
+@cases(("retry_after", "delay"), [(0.03, 30), ("20ms", 20), (dt.timedelta(milliseconds=10), 10), (0, 0)])
 async def test_an_error_with_retry_after_sets_the_delay(client: AsyncClient, retry_after: Any, delay: int):
     @workflow("retries-after")
     async def wf(ctx):
@@ -185,7 +185,7 @@ async def test_an_error_with_retry_after_sets_the_delay(client: AsyncClient, ret
     assert delay_of(event) == delay
 
 
-@pytest.mark.parametrize("retry_after", ["Wed, 21 Oct 2015 07:28:00 GMT", -1, float("nan"), None, object(), True])
+@cases("retry_after", ["Wed, 21 Oct 2015 07:28:00 GMT", -1, float("nan"), None, object(), True])
 async def test_a_retry_after_that_is_no_duration_leaves_the_policys_delay(client: AsyncClient, retry_after: Any):
     @workflow("retries-after-bad")
     async def wf(ctx):

@@ -18,7 +18,7 @@ from stepwell import (
     step,
     workflow,
 )
-from tests.api.tools import events_of, executed, seen, types_of, waits_for
+from tests.api.tools import cases, events_of, executed, seen, types_of, waits_for
 from tests.clients import PATIENCE_S
 
 
@@ -236,7 +236,7 @@ class DecisionModel(pydantic.BaseModel):
     approved: bool
 
 
-@pytest.mark.parametrize(
+@cases(
     ("kind", "expected"),
     [
         (Decision, Decision(True)),
@@ -259,7 +259,7 @@ async def test_a_payload_is_decoded_into_the_type_that_is_asked_for(client: Asyn
     assert got == [expected]
 
 
-@pytest.mark.parametrize("kind", [Decision, DecisionDict, DecisionStruct, DecisionModel])
+@cases("kind", [Decision, DecisionDict, DecisionStruct, DecisionModel])
 async def test_a_payload_that_does_not_fit_is_told_with_its_field_and_consumed(client: AsyncClient, kind: Any):
     @workflow("signals-misfit")
     async def wf(ctx):

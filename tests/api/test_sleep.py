@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stepwell import AsyncClient, InvalidDurationError, Settings, ValidationError, step, workflow
-from tests.api.tools import events_of, executed, ran, seen, types_of, until, waits_for
+from tests.api.tools import cases, events_of, executed, ran, seen, types_of, until, waits_for
 from tests.clients import PATIENCE_S
 
 KEPT, EVICTED = Settings(waiting_shown_ms=1), Settings(keep_ms=0, waiting_shown_ms=1)
@@ -43,7 +43,7 @@ async def test_a_sleep_is_never_early(client: AsyncClient, duration: Any, at_lea
     assert completed.created_at >= until_at
 
 
-@pytest.mark.parametrize("duration", [0, 0.0, "0s", "0ms", dt.timedelta(0)])
+@cases("duration", [0, 0.0, "0s", "0ms", dt.timedelta(0)])
 async def test_a_sleep_of_nothing_returns_at_once_and_costs_no_event(client: AsyncClient, duration: Any):
     # trap 24
     @workflow("sleep-zero")
@@ -55,7 +55,7 @@ async def test_a_sleep_of_nothing_returns_at_once_and_costs_no_event(client: Asy
     assert (run.output, run.event_count) == ("awake", 3)
 
 
-@pytest.mark.parametrize(
+@cases(
     "duration",
     [
         -1, -0.1, math.nan, math.inf, -math.inf, 1e300, "1e3s", "-1s", "", " 1s", "1 s", "1", "1s ", "s", "1.s", ".5s", "1w",
@@ -78,7 +78,7 @@ async def test_what_is_no_duration_is_refused_with_the_forms_that_are(client: As
         assert '"1h30m"' in run.output
 
 
-@pytest.mark.parametrize(("number", "ms"), [(999, 999_000), (1000, 1000), (999.9, 999_900), (1000.5, 1001), (5000, 5000)])
+@cases(("number", "ms"), [(999, 999_000), (1000, 1000), (999.9, 999_900), (1000.5, 1001), (5000, 5000)])
 async def test_a_bare_number_is_milliseconds_from_1000_upward_and_seconds_below(client: AsyncClient, number: float, ms: int):
     # trap 24
     @workflow("sleep-bare")
@@ -118,7 +118,7 @@ async def test_sleep_until_the_past_returns_at_once(client: AsyncClient):
     assert (run.output, run.event_count) == ("awake", 3)
 
 
-@pytest.mark.parametrize("when", [NAIVE, "2030-01-01T00:00:00Z", 1_900_000_000, None, dt.date(2030, 1, 1)])
+@cases("when", [NAIVE, "2030-01-01T00:00:00Z", 1_900_000_000, None, dt.date(2030, 1, 1)])
 async def test_sleep_until_what_is_no_aware_time_is_refused(client: AsyncClient, when: Any):
     # trap 24
     @workflow("sleep-naive")

@@ -14,7 +14,7 @@ import pydantic
 import pytest
 
 from stepwell import AsyncClient, StepFailed, StepInterrupted, WorkflowWorker, current_step, step, workflow
-from tests.api.tools import events_of, executed, ran, seen, types_of, until
+from tests.api.tools import cases, events_of, executed, ran, seen, types_of, until
 from tests.clients import PATIENCE_S
 
 
@@ -39,7 +39,7 @@ async def executed_twice(client: AsyncClient, wf: Any, steps: int) -> Any:
         return await client.workflow.result(run.run_id, PATIENCE_S)
 
 
-@pytest.mark.parametrize("value", [None, False, 0, 0.0, "", [], {}])
+@cases("value", [None, False, 0, 0.0, "", [], {}])
 async def test_a_result_that_is_false_is_recorded_like_any_other(client: AsyncClient, value: Any):
     # trap 3, promise 2
     calls = Calls()
@@ -340,7 +340,7 @@ TYPED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("make", TYPED, ids=[make.__name__ for make in TYPED])
+@cases("make", TYPED)
 async def test_an_annotated_result_comes_back_as_its_type_live_and_replayed(client: AsyncClient, make: Callable[[], Any]):
     # trap 6, promise 5
     got: list[Any] = []

@@ -18,7 +18,7 @@ from stepwell import (
     step,
     workflow,
 )
-from tests.api.tools import executed, ran, seen, types_of, waits_for
+from tests.api.tools import cases, executed, ran, seen, types_of, waits_for
 from tests.clients import PATIENCE_S
 
 
@@ -131,7 +131,7 @@ async def test_execute_in_a_step_that_is_tried_again_makes_one_run(client: Async
 # -- run ids
 
 
-@pytest.mark.parametrize("run_id", ["a", "A-Za-z0-9._:-", "x" * 200, "..", "0"])
+@cases("run_id", ["a", "A-Za-z0-9._:-", "x" * 200, "..", "0"])
 async def test_a_run_id_of_ones_own_names_one_run(client: AsyncClient, run_id: str):
     first = await client.workflow.trigger(echo, [1, {"a": 1, "b": 2}], run_id=run_id)
     again = await client.workflow.trigger(echo, [1, {"b": 2, "a": 1}], run_id=run_id)
@@ -139,7 +139,7 @@ async def test_a_run_id_of_ones_own_names_one_run(client: AsyncClient, run_id: s
     assert await types_of(client, run_id) == ["run_created"]
 
 
-@pytest.mark.parametrize("run_id", ["", "x" * 201, "a b", "a/b", "a\n", "ü", "a\0", "%41", "'; DROP TABLE runs; --", 7, True])
+@cases("run_id", ["", "x" * 201, "a b", "a/b", "a\n", "ü", "a\0", "%41", "'; DROP TABLE runs; --", 7, True])
 async def test_what_is_no_run_id_is_refused_everywhere(client: AsyncClient, run_id: Any):
     # promise 14
     for call in (
@@ -245,7 +245,7 @@ async def test_an_id_and_a_key_that_name_different_runs_are_a_conflict(client: A
         await client.workflow.trigger(echo, run_id="first", idempotency_key="k")
 
 
-@pytest.mark.parametrize("key", ["", "x" * 201, "a\n", 7])
+@cases("key", ["", "x" * 201, "a\n", 7])
 async def test_what_is_no_key_is_refused(client: AsyncClient, key: Any):
     with pytest.raises(ValidationError, match="idempotency_key") as refused:
         await client.workflow.trigger(echo, idempotency_key=key)
@@ -281,7 +281,7 @@ async def test_runs_of_higher_priority_start_first_and_equal_ones_in_order(clien
     assert await order_of_starts(client, runs) == [3, 5, 0, 1, 4, 2]
 
 
-@pytest.mark.parametrize("priority", [1_000_001, -1_000_001, 0.5, "1", None, True])
+@cases("priority", [1_000_001, -1_000_001, 0.5, "1", None, True])
 async def test_a_priority_out_of_bounds_is_refused(client: AsyncClient, priority: Any):
     with pytest.raises(ValidationError, match="priority"):
         await client.workflow.trigger(echo, priority=priority)
@@ -336,7 +336,7 @@ async def test_a_signal_to_a_delayed_run_is_kept_and_does_not_start_it_early(cli
     assert over.started_at - over.created_at >= dt.timedelta(milliseconds=100)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("options", "field"),
     [
         ({"delay": "soon"}, "delay"),
@@ -364,7 +364,7 @@ async def test_options_out_of_bounds_are_refused_and_the_field_named(client: Asy
     assert (await client.workflow.stats()).runs["pending"] == 0
 
 
-@pytest.mark.parametrize("name", ["", "x" * 201, "a\n", None, 7, echo.fn])
+@cases("name", ["", "x" * 201, "a\n", None, 7, echo.fn])
 async def test_a_workflow_that_is_no_name_is_refused(client: AsyncClient, name: Any):
     with pytest.raises(ValidationError, match="workflow") as refused:
         await client.workflow.trigger(name)

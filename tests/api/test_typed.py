@@ -9,7 +9,7 @@ import pydantic
 import pytest
 
 from stepwell import AsyncClient, Context, workflow
-from tests.api.tools import executed, ran
+from tests.api.tools import cases, executed, ran
 
 
 @dataclasses.dataclass
@@ -116,7 +116,7 @@ async def test_values_deep_inside_are_decoded(client: AsyncClient):
     }
 
 
-@pytest.mark.parametrize(
+@cases(
     ("wf", "input", "field"),
     [
         (by_dataclass, {"id": "seven", "items": []}, "input/id"),

@@ -1,8 +1,12 @@
 """What the tests of the public surface say often."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
+
+import pytest
 
 from stepwell import AsyncClient, Event, Run, Workflow
 from tests.clients import PATIENCE_S
@@ -61,3 +65,25 @@ async def waits_for(client: AsyncClient, run_id: str, kind: str) -> Run[Any]:
 
     await until(is_shown)
     return await client.workflow.get_run(run_id)
+
+
+def cases(names: str | tuple[str, ...], values: Iterable[Any]) -> Callable[[Callable[..., Awaitable[None]]], Any]:
+    """As ``parametrize``, for cases of which none leaves anything behind that the next one minds: one client serves them all."""
+    names = (names,) if isinstance(names, str) else names
+    rows = [value if len(names) > 1 else (value,) for value in values]
+
+    def decorate(test: Callable[..., Awaitable[None]]) -> Any:
+        @functools.wraps(test)
+        async def all_cases(subtests: pytest.Subtests, **fixtures: Any) -> None:
+            for row in rows:
+                case = dict(zip(names, row, strict=True))
+                with subtests.test(f"{case!r:.500}"):
+                    await test(**fixtures, **case)
+
+        asked = inspect.signature(test)
+        left = [parameter for parameter in asked.parameters.values() if parameter.name not in names]
+        subtests = inspect.Parameter("subtests", inspect.Parameter.KEYWORD_ONLY)
+        all_cases.__dict__["__signature__"] = asked.replace(parameters=[*left, subtests])
+        return all_cases
+
+    return decorate
