@@ -14,9 +14,9 @@ from tests.servers import Http
 pytest.importorskip("playwright", reason="playwright is not installed: the page /approve is NOT TESTED")
 from playwright.async_api import Browser, Page, expect
 
-from tests.browsers import browser, needs_chromium
+from tests.browsers import browser, chromium, needs_chromium
 
-__all__ = ["browser"]
+__all__ = ["browser", "chromium"]
 
 pytestmark = needs_chromium
 
@@ -169,11 +169,12 @@ async def test_payloads_of_any_size_and_shape_leave_the_page_usable(http: Http, 
         assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-@pytest.mark.parametrize("link", ["", "#", "#swh.unknown", "#%3Cscript%3E", "#../../stats"])
-async def test_a_link_that_leads_nowhere_says_so(http: Http, page: Page, link: str):
-    await page.goto(f"{http.url}/approve{link}")
-    await expect(page.get_by_role("status")).to_contain_text("no such question")
-    await expect(page.get_by_role("button", name="Approve")).to_be_hidden()
+async def test_a_link_that_leads_nowhere_says_so(http: Http, page: Page):
+    for link in ("", "#", "#swh.unknown", "#%3Cscript%3E", "#../../stats"):
+        await page.goto("about:blank")  # another fragment alone loads nothing
+        await page.goto(f"{http.url}/approve{link}")
+        await expect(page.get_by_role("status")).to_contain_text("no such question")
+        await expect(page.get_by_role("button", name="Approve")).to_be_hidden()
 
 
 async def test_a_question_whose_run_is_over_says_so(http: Http, page: Page):

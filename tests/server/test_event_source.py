@@ -11,9 +11,9 @@ from tests.servers import Http, Live, asking
 pytest.importorskip("playwright", reason="playwright is not installed: EventSource is NOT TESTED")
 from playwright.async_api import Browser, Page
 
-from tests.browsers import browser, needs_chromium
+from tests.browsers import browser, chromium, needs_chromium
 
-__all__ = ["browser"]
+__all__ = ["browser", "chromium"]
 
 pytestmark = needs_chromium
 
