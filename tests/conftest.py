@@ -2,7 +2,9 @@
 
 import logging
 import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
@@ -19,6 +21,11 @@ from tests.secrets import Watch
 # How long an example takes depends on who else uses the machine; it says nothing about the code.
 settings.register_profile("stepwell", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("stepwell")
+
+# What tests write need not outlive the machine. On a disk each commit waits, and all wait for each other.
+_MEMORY, _ROOM_BYTES = Path("/dev/shm"), 2 << 30
+if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ROOM_BYTES:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 
 
 @pytest.fixture(autouse=True)
