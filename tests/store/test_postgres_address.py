@@ -1,9 +1,11 @@
 """Addresses of PostgreSQL: TLS and the other options of libpq, on a server that insists on them."""
 
+import asyncio
 import shutil
 import subprocess
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import pytest
@@ -52,6 +54,15 @@ def _certificates(folder: Path) -> None:
         (folder / "names").write_text(names)
         openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2",
                 "-extfile", "names", "-out", f"{name}.crt")  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+async def _the_driver_has_hung_up() -> AsyncIterator[None]:
+    """Wait for the ends of connections: where TLS refuses somebody, the driver takes leave of the server in the background."""
+    yield
+    loop: Any = asyncio.get_running_loop()
+    while len(loop._selector.get_map()) > 1:  # its own pipe
+        await asyncio.sleep(0)
 
 
 @pytest.fixture(scope="module")
