@@ -1,10 +1,10 @@
 """A removal of runs that dies at every commit, and one that many processes are at: what is over is gone, and nothing else."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -14,7 +14,7 @@ from tests import postgres
 from tests.crash.lives import PLACES
 from tests.e2e.commands import Shell
 
-SETTINGS = Settings(prune_rows_max=7, keep_ms=0, waiting_shown_ms=1)
+SETTINGS = Settings(prune_rows_max=7, keep_ms=0, waiting_shown_ms=1, retention_every_ms=10)
 RUNS = 4
 LIVE = {"waits", "new", "child-of-waits"}
 
@@ -59,7 +59,30 @@ async def prune(client: AsyncClient) -> int:
     return removed
 
 
-async def die(url: str, place: str, nth: int) -> bool:
+class Keeper:
+    """A worker that executes nothing, and keeps nothing for longer than a millisecond."""
+
+    retention: ClassVar = {("remembered", ""): 1}
+
+    def room(self) -> int:
+        return 0
+
+    def assigned(self, assignment: Any) -> Any:
+        raise AssertionError
+
+
+async def retain(client: AsyncClient) -> int:
+    """Let the node itself remove what is over, until it has looked at everything."""
+    engine: Any = client._engine
+    before = failpoints.counters["retention.removed"]
+    session = await engine.work(list(Keeper.retention), Keeper())
+    while failpoints.counters["retention.removed"] == before:
+        await asyncio.sleep(0.002)
+    await session.close()
+    return failpoints.counters["retention.removed"] - before
+
+
+async def die(url: str, place: str, nth: int, remove: Callable[[AsyncClient], Coroutine[Any, Any, int]]) -> bool:
     """Remove what is over, and die at the nth commit; tell whether it came to that."""
     client = AsyncClient(url, settings=SETTINGS)
     await client.workflow.stats()
@@ -73,7 +96,7 @@ async def die(url: str, place: str, nth: int) -> bool:
 
     armed: dict[str, Callable[[], None]] = {place: passing}
     failpoints.armed.update(armed)
-    life = loop.create_task(prune(client))
+    life = loop.create_task(remove(client))
     await asyncio.wait({life, dead}, return_when=asyncio.FIRST_COMPLETED)
     failpoints.armed.clear()
     if not dead.done():
@@ -96,11 +119,14 @@ async def check_all_gone(url: str) -> None:
         assert await prune(client) == 1
 
 
+@pytest.mark.parametrize("remove", [prune, retain])
 @pytest.mark.parametrize("place", PLACES)
-async def test_a_removal_that_dies_at_any_commit_is_gone_on_with(url: str, place: str):
+async def test_a_removal_that_dies_at_any_commit_is_gone_on_with(
+    url: str, place: str, remove: Callable[[AsyncClient], Coroutine[Any, Any, int]]
+):
     for nth in count(1):
         await fill(url)
-        has_died = await die(url, place, nth)
+        has_died = await die(url, place, nth, remove)
         async with AsyncClient(url, settings=SETTINGS) as client:
             # Whoever looks in between finds a run whole, or not at all.
             assert await client.check_store() == []
