@@ -258,6 +258,41 @@ async def test_no_question_scans_a_table_that_grows(filled: str, speech: Speech,
     assert scans == [], "\n".join(lines)
 
 
+_MOVED_ROW = (1, None, 3, 1, 0, 0, 0, 0, 0, 3, 0, 0, 9, None, None, 1, None)
+_MOVED = to_json([(f"run-{n}", *_MOVED_ROW) for n in range(1_000)])
+_RECALLED = to_json([(f"run-{n}", 3, None, 1, 2, 0, 0, f"run-{n}", *_MOVED_ROW) for n in range(1_000)])
+_NEW_EVENTS = to_json([(f"run-{n}", 3, "step_completed", "s", "s", "{}", 1) for n in range(1_000)])
+
+
+@pytest.mark.parametrize("plans", ["force_generic_plan", "force_custom_plan"])
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        (_SPEECH.text("move_runs"), (_MOVED, 5)), (_SPEECH.text("advance_runs"), (_MOVED, 5)),
+        (_SPEECH.writes(("move_runs", "insert_events")), (_MOVED, 5, _NEW_EVENTS)),
+        (_SPEECH.counted(("write_recalled", "move_runs", "insert_events")), (_RECALLED, 5, _MOVED, 5, _NEW_EVENTS)),
+        (_SPEECH.identified(("write_recalled", "insert_events")), ("b", 1, "node", 0, _RECALLED, 5, _NEW_EVENTS)),
+    ],
+    ids=["moved", "advanced", "moved with events", "recalled with others", "recalled with the identity"],
+)  # fmt: skip
+async def test_a_thousand_runs_are_written_by_their_key(filled: str, text: str, values: tuple[Any, ...], plans: str):
+    connection = await asyncpg.connect(filled)
+    try:
+        async with connection.transaction():
+            await connection.execute(PLANNING)
+            await connection.execute(f"SET LOCAL plan_cache_mode = {plans}")
+            await connection.execute(f"PREPARE written AS {text}")
+            given = ", ".join("'" + str(value).replace("'", "''") + "'" for value in values)
+            plan = await connection.fetch(f"EXPLAIN EXECUTE written ({given})")
+            await connection.execute("DEALLOCATE written")
+    finally:
+        await connection.close()
+    lines = [row[0] for row in plan]
+    reads = [line for line in lines if re.search(r"Scan\b.* on (runs|events)\b", line)]
+    assert reads != []
+    assert [line for line in reads if "Index Scan using runs_pkey on runs" not in line] == [], "\n".join(lines)
+
+
 @pytest.mark.parametrize(
     "name", ["due_woken", "due_new", "passed_over", "poll", "dead_owners", "late", "count_claimable", "expired"]
 )
