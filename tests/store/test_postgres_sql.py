@@ -159,6 +159,14 @@ def test_both_databases_have_the_same_tables_and_columns():
     assert columns("postgres") == columns("sqlite")
 
 
+def test_both_databases_have_the_same_indexes():
+    def indexes(dialect: str) -> set[tuple[str, str]]:
+        text = "".join(path.read_text(encoding="utf-8") for path in sorted((_FOLDER / "migrations" / dialect).glob("*.sql")))
+        return set(re.findall(r"CREATE (?:UNIQUE )?INDEX (?:IF NOT EXISTS )?(\w+ ON \w+) (\([^)]*\))", text))
+
+    assert indexes("postgres") == indexes("sqlite") != set()
+
+
 # -- plans
 
 

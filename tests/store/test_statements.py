@@ -178,6 +178,11 @@ def _few_steps(connection: apsw.Connection, text: str, parameters: tuple[object,
     return found
 
 
+@pytest.mark.parametrize("name", ["count_in_flight", "count_by_status"])
+def test_runs_are_counted_without_reading_their_rows(filled: apsw.Connection, name: str):
+    assert "COVERING INDEX" in _plan(filled, statement(f"common/{name}"), ())[0]
+
+
 def test_finished_runs_are_in_no_index_of_what_is_to_be_done(filled: apsw.Connection):
     plan = _plan(filled, "SELECT count(*) FROM runs INDEXED BY runs_due WHERE owner IS NULL AND wake_at IS NOT NULL", ())
     assert "runs_due" in plan[0]

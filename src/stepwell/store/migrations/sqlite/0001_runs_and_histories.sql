@@ -59,10 +59,10 @@ CREATE INDEX runs_late_owned ON runs (deadline) WHERE deadline IS NOT NULL AND o
 -- What is kept long enough, by when it ended: whatever else is kept is not looked at.
 CREATE INDEX runs_over ON runs (workflow, version, completed_at, run_id) WHERE completed_at IS NOT NULL;
 
--- Lists, newest first.
+-- Lists, newest first. That of statuses has what is counted of runs in flight, so that their rows need not be read.
 CREATE INDEX runs_by_age ON runs (created_at, run_id);
 CREATE INDEX runs_by_workflow ON runs (workflow, created_at, run_id);
-CREATE INDEX runs_by_status ON runs (status, created_at, run_id);
+CREATE INDEX runs_by_status ON runs (status, created_at, run_id, workflow, version);
 CREATE INDEX runs_by_parent ON runs (parent_run_id, created_at, run_id) WHERE parent_run_id IS NOT NULL;
 
 -- Lists of runs with a tag. In a table of its own, which only runs with tags cost anything, and only when their tags change.
