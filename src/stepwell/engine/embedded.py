@@ -74,7 +74,11 @@ class EmbeddedEngine(Exporting):
                     draft.session.reserved -= 1
         # All are settled before anything is awaited: nobody else gets the room that was kept for them.
         settled = [self._settle(draft, result) for draft, result in zip(drafts, results, strict=True)]
-        return [await self.get_run(run) if isinstance(run, str) else run for run in settled]
+        await asyncio.sleep(0)  # what was assigned goes on first
+        return [each if isinstance(each, StepwellError) else await self._made(each) for each in settled]
+
+    async def _made(self, made: "StoredRun | str") -> Run[Any]:
+        return await self.get_run(made) if isinstance(made, str) else run_of(made, created=True)
 
     def _draft(self, request: TriggerRequest) -> "_Draft":
         now, version = self.store.now_ms(), request.version or ""
@@ -94,7 +98,7 @@ class EmbeddedEngine(Exporting):
             session.reserved += 1
         return _Draft(request, operation, session, seed)
 
-    def _settle(self, draft: "_Draft", result: Triggered) -> Run[Any] | StepwellError | str:
+    def _settle(self, draft: "_Draft", result: Triggered) -> StoredRun | StepwellError | str:
         """Set a run going; return it, or its id if it was there before, or what is wrong."""
         request, operation = draft.request, draft.operation
         try:
@@ -110,7 +114,7 @@ class EmbeddedEngine(Exporting):
         elif request.signal is not None:
             self.mailed(row.run_id)
         if result.reason == "created":
-            return run_of(StoredRun(row, operation.created, None), created=True)
+            return StoredRun(row, operation.created, None)
         return row.run_id
 
     def _assign(self, session: Any, row: RunRow, request: TriggerRequest, seed: str) -> None:

@@ -58,9 +58,7 @@ async def trigger(request: Request) -> Answer:
 
 async def _make(request: Request, wanted: TriggerRequest) -> Run[Any]:
     await request.world.admission.admit(request.identity, 1)
-    run = await request.world.engine.trigger(wanted)
-    await asyncio.sleep(0)  # what was assigned by that is sent to its worker first
-    return run
+    return await request.world.engine.trigger(wanted)
 
 
 def _made(request: Request, run: Run[Any]) -> tuple[int, dict[str, str]]:

@@ -169,7 +169,9 @@ class SqliteWriter:
             )  # fmt: skip
             execution = BatchExecution(page, self._unchanged(connection))
             results = carry_out(execution.apply(batch.operations), connection)
-            return Committed(results, page.mailed, page.ended_besides, execution.collections)
+            # Before the sync and not after it, when all that SQLite needs for it has left the processor's caches.
+            shown = self._show(connection, batch.awaited)
+            return Committed(results, page.mailed, page.ended_besides, execution.collections, shown)
 
         try:
             committed = self._transact(execute, ticket)
@@ -182,14 +184,14 @@ class SqliteWriter:
             if self.nodes is not None:
                 for node_id in execution.forgotten:
                     self.nodes.drop(node_id)
-        return committed._replace(shown=self._show(batch.awaited)) if batch.awaited else committed
+        return committed
 
-    def _show(self, awaited: Sequence[str]) -> list[StoredRun]:
+    def _show(self, connection: Connection, awaited: Sequence[str]) -> list[StoredRun]:
         """Return those of these runs that are over."""
         try:
-            found = [find_run(self.connection, run_id) for run_id in awaited]
+            found = [find_run(connection, run_id) for run_id in awaited]
         except (apsw.Error, StepwellError):
-            return []  # the commit is done all the same, and whoever waits asks again
+            return []  # whoever waits asks again
         return [stored for stored in found if stored is not None and stored.row.status >= OVER_FROM]
 
     def _unchanged(self, connection: Connection) -> dict[str, Draft]:
