@@ -147,9 +147,8 @@ class RemoteSession:
             credit = self._assigned + room
             if credit != self._credit:
                 # While the server knows of much room, it need not be told of more for each run that ends.
-                is_urgent = 2 * (self._credit - self._assigned) < room
-                self._credit = credit
-                self._wire.say(Room(credit), is_urgent=is_urgent)
+                known, self._credit = self._credit - self._assigned, credit
+                self._wire.say(Room(credit), is_urgent=known > room or 2 * known < room)
 
     def _record(self, held: Held, progress: Progress) -> None:
         hold = self._held.get(held.run_id)
