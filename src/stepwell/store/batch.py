@@ -70,11 +70,8 @@ class _Groups:
         self._results: list[Result | None] = [None] * len(operations)
         for place, operation in enumerate(operations):
             kind = type(operation)
-            if kind not in self._operations:
-                self._operations[kind] = []
-                self._places[kind] = []
-            self._operations[kind].append(operation)
-            self._places[kind].append(place)
+            self._operations.setdefault(kind, []).append(operation)
+            self._places.setdefault(kind, []).append(place)
 
     def of(self, kind: type[O]) -> list[O]:
         return self._operations.get(kind, [])
@@ -89,9 +86,12 @@ class _Groups:
         if kind in self._operations:
             self.fill(kind, map(how, self.of(kind)))
 
-    def carry_out(self, kind: type[O], how: Callable[[O], Plan[Result]]) -> Plan[None]:
+    def carry_out(self, kind: type[O], how: Callable[[O], Plan[Result]]) -> "Plan[None] | tuple[()]":
         """Do the operations of a kind one after the other, by a plan each."""
-        for place, operation in zip(self._places.get(kind, ()), self.of(kind), strict=True):
+        return self._carried_out(kind, how) if kind in self._operations else ()
+
+    def _carried_out(self, kind: type[O], how: Callable[[O], Plan[Result]]) -> Plan[None]:
+        for place, operation in zip(self._places[kind], self.of(kind), strict=True):
             self._results[place] = yield from how(operation)
 
     def results(self) -> list[Result]:
