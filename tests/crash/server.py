@@ -37,6 +37,14 @@ class ServerProcess:
         self.url = f"http://127.0.0.1:{self.port}"
         self._process: Process | None = None
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Leave no process behind."""
+        if self._process is not None:
+            await self.end(signal.SIGTERM)
+
     async def start(self, **settings: object) -> Self:
         """Start it; it serves when this returns. ``lease_ms=500`` is ``STEPWELL_LEASE_MS``."""
         await self.launch(**settings)

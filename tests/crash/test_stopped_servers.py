@@ -30,8 +30,8 @@ def _check_that_none_began_twice(folder: Path) -> None:
 
 
 async def test_what_is_under_way_is_recorded_and_goes_on_when_the_server_is_back(tmp_path: Path):
-    server = await _server(tmp_path).start()
-    async with AsyncClient(server.url, settings=Settings(patience_ms=30_000)) as client:
+    async with _server(tmp_path) as server, AsyncClient(server.url, settings=Settings(patience_ms=30_000)) as client:
+        await server.start()
         worker = await Worker.start(tmp_path, "gated", url=server.url)
         await _until_under_way(client, worker)
         await server.ask_to_stop()
@@ -46,8 +46,14 @@ async def test_what_is_under_way_is_recorded_and_goes_on_when_the_server_is_back
 
 
 async def test_what_is_under_way_is_recorded_and_goes_on_at_another_server(tmp_path: Path, postgres_url: str):
-    first, second = await ServerProcess(postgres_url).start(), await ServerProcess(postgres_url).start()
-    async with AsyncClient(second.url) as client, Proxy("127.0.0.1", first.port) as proxy:
+    async with (
+        ServerProcess(postgres_url) as first,
+        ServerProcess(postgres_url) as second,
+        AsyncClient(second.url) as client,
+        Proxy("127.0.0.1", first.port) as proxy,
+    ):
+        await first.start()
+        await second.start()
         worker = await Worker.start(tmp_path, "gated", url=f"http://127.0.0.1:{proxy.port}")
         await _until_under_way(client, worker)
         await first.ask_to_stop()
@@ -62,8 +68,8 @@ async def test_what_is_under_way_is_recorded_and_goes_on_at_another_server(tmp_p
 
 
 async def test_a_step_that_does_not_end_holds_up_the_stop_for_the_drain_time_alone(tmp_path: Path):
-    server = await _server(tmp_path).start(server_drain_ms=100)
-    async with AsyncClient(server.url, settings=Settings(patience_ms=30_000)) as client:
+    async with _server(tmp_path) as server, AsyncClient(server.url, settings=Settings(patience_ms=30_000)) as client:
+        await server.start(server_drain_ms=100)
         worker = await Worker.start(tmp_path, "gated", url=server.url)
         await _until_under_way(client, worker)
         assert await server.end(signal.SIGTERM) == 0
