@@ -122,6 +122,7 @@ def _settle(args: list[str], folder: str, env: dict[str, str]) -> None:
     os.environ.update(env)
     sys.argv[:] = [stepwell.__main__.__file__, *args]
     sys.path[0] = folder
+    sys.dont_write_bytecode = True  # modules that tests change within a second are not taken for those that were compiled
     failpoints._parse(env.get("STEPWELL_FAILPOINTS", ""))
 
 

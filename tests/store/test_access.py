@@ -11,7 +11,8 @@ KEY = KeyRow(key_id="abcdefgh", name="n", secret_hash="0f", scopes='["read"]', w
 
 
 async def test_a_key_is_added_once(store: Store, node: Node):
-    assert await node.do(KeepKey(key=KEY)) == 1
+    for _ in range(2):  # the answer to the first was lost, say
+        assert await node.do(KeepKey(key=KEY)) == 1
     assert await node.do(KeepKey(key=KEY._replace(secret_hash="ff"))) == 0
     assert await store.keys() == [KEY]
 
@@ -63,7 +64,8 @@ async def test_the_audit_log_is_read_in_order_and_forgets_what_is_too_old(store:
         return AuditRow(f"{oldest_id(at)}-7000-8000-000000000000", at, "k", "a", "t", "127.0.0.1", "200")
 
     first, second, third = row(10_000), row(20_001), row(30_000)
-    assert await node.do(Note(rows=[first, second], since_ms=0)) == 2
+    for _ in range(2):  # the answer to the first was lost, say
+        assert await node.do(Note(rows=[first, second], since_ms=0)) == 2
     assert await store.audit("", 10) == [first, second]
     assert await store.audit(first.audit_id, 10) == [second]
     await node.do(Note(rows=[third], since_ms=20_001))

@@ -105,7 +105,8 @@ async def _work(modules: tuple[str, ...], url: str) -> None:
 
 
 async def _started(modules: tuple[str, ...], url: str) -> asyncio.subprocess.Process:
-    command = (sys.executable, "-m", "stepwell", "worker", *modules, "--url", url, "--drain-timeout", _DRAIN)
+    # -B: a module that has changed within a second of when it was compiled would be taken for the one that was.
+    command = (sys.executable, "-B", "-m", "stepwell", "worker", *modules, "--url", url, "--drain-timeout", _DRAIN)
     # In a session of its own: Ctrl-C at a terminal is for this process, which then stops the worker in order.
     return await asyncio.create_subprocess_exec(
         *command, start_new_session=True, preexec_fn=_die_with_parent if sys.platform == "linux" else None

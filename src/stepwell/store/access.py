@@ -43,7 +43,7 @@ class AuditRow(NamedTuple):
 
 
 class KeepKey(msgspec.Struct, kw_only=True):
-    """Add a key. Outcome: 1, or 0 if this id is taken."""
+    """Add a key. Outcome: 1, also if it is there already, or 0 if this id is another's."""
 
     key: KeyRow
 
@@ -74,7 +74,7 @@ class TakeTicket(msgspec.Struct, kw_only=True):
 
 
 class Note(msgspec.Struct, kw_only=True):
-    """Append to the audit log, and forget what is older than ``since_ms``. Outcome: how many were appended."""
+    """Append to the audit log what is not there, and forget what is older than ``since_ms``. Outcome: how many were given."""
 
     rows: Sequence[AuditRow]
     since_ms: int

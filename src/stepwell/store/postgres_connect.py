@@ -146,11 +146,11 @@ class _Pooled:
     def is_closed(self) -> bool:
         return self._wire.is_closed()
 
-    async def close(self, *, timeout: float | None = None) -> None:
+    async def close(self) -> None:
         if self._task is not None and not self._task.done():
             self.terminate()
         else:
-            await self._wire.close(timeout=timeout)
+            await self._wire.close()
 
     def terminate(self) -> None:
         if self._task is not None:

@@ -13,10 +13,11 @@ from stepwell.settings import Settings
 from stepwell.store.postgres_address import Address
 from stepwell.store.postgres_connect import connect, is_pooled
 from stepwell.store.postgres_rows import Speech
-from stepwell.store.postgres_wire import Wire, is_lost, not_readable
+from stepwell.store.postgres_wire import DRIVER_ERRORS, Wire, is_lost, not_readable
 
 _READERS: Final = 4
 _OLDEST: Final = 140_000
+_CLOSE_S: Final = 1
 
 _log = logging.getLogger(__name__)
 _warned: set[str] = set()
@@ -188,8 +189,10 @@ class Pool:
         for wire in list(self._open):
             self._open.discard(wire)
             try:
-                await wire.close(timeout=1)
-            except (OSError, TimeoutError):
+                # The driver's own limit leaves out its wait for the server to cancel what is under way.
+                async with asyncio.timeout(_CLOSE_S):
+                    await wire.close()
+            except (*DRIVER_ERRORS, TimeoutError):
                 wire.terminate()
 
     def abandon(self) -> None:
