@@ -68,7 +68,7 @@ def test_a_key_is_made_used_and_revoked_while_a_server_runs(shell: Shell):
         assert _ask(url, key="a-key-from-the-environment")[0] == 200
         listed = shell.run("keys", "list")
         assert made["keyId"] in listed.out
-        assert made["key"].rpartition("_")[2] not in listed.out
+        assert made["key"].split("_", 2)[2] not in listed.out
         assert shell.run("keys", "revoke", made["keyId"]).code == 0
         while _ask(f"{url}?workflowName=order-1", key=made["key"])[0] == 200:
             pass
@@ -110,7 +110,7 @@ def test_keys_are_made_listed_and_revoked_and_the_audit_log_read_through_a_serve
         listed = shell.run("keys", "list", *at, **may).out
         assert "mail-*" in listed
         assert "5/s" in listed
-        assert made["key"].rpartition("_")[2] not in listed
+        assert made["key"].split("_", 2)[2] not in listed
         assert shell.run("keys", "revoke", made["keyId"], *at, **may).code == 0
         assert shell.run("keys", "revoke", "00000000", *at, **may).code == 4
         through = shell.run("db", "audit", *at, **may)
