@@ -21,7 +21,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 import msgspec
 
 import stepwell
-from stepwell import AsyncClient, Settings
+from stepwell import AsyncClient, ConflictError, Settings
 from stepwell.model import OVER
 from tests.checker.check import check_all, not_tested, wrong_in
 from tests.checker.gaps import went_on_elsewhere
@@ -114,27 +114,31 @@ class CheckedStorm:
             await _some_ended(*workers, *members, *others)
         self.is_over = True
         await asyncio.gather(*others)
-        self.is_in_time = await self._are_over(members)
         # A primary may have been lost just now.
         patient = Settings(patience_ms=OUTAGE_S * 1000)
         async with AsyncClient(await self._place.url("checker"), settings=patient) as client:
+            self.is_in_time = await self._are_over(members, client)
             self.is_in_time = await self._until_runs_are_over(client) and self.is_in_time
             self._may_stop.set()
             await asyncio.gather(*workers)
             return await self._facts(client)
 
-    async def _are_over(self, members: list[asyncio.Task[None]]) -> bool:
-        _, waiting = await asyncio.wait(members, timeout=PATIENCE_S)
+    async def _are_over(self, members: list[asyncio.Task[None]], client: AsyncClient) -> bool:
+        waiting: set[asyncio.Task[None]] = set(members)
+        until = time.monotonic() + PATIENCE_S
+        while waiting and time.monotonic() < until:
+            # Customers wait for runs, and these for others, of which some have lost too many workers.
+            await _resume_what_is_paused(client)
+            _, waiting = await asyncio.wait(waiting, timeout=1)
         for task in waiting:
             task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
+        await asyncio.gather(*members, return_exceptions=True)
         return not waiting
 
     async def _until_runs_are_over(self, client: AsyncClient) -> bool:
         until = time.monotonic() + PATIENCE_S
         while time.monotonic() < until:
-            for run in await client.workflow.get_runs(status="paused"):
-                await client.workflow.resume(run.run_id)
+            await _resume_what_is_paused(client)
             if not await _has_open_runs(client):
                 return True
             await asyncio.sleep(0.1)
@@ -252,7 +256,8 @@ class CheckedStorm:
                     await asyncio.wait({ended, asyncio.create_task(self._has_begun(process.pid))}, return_when=FIRST_COMPLETED)
                     await asyncio.wait({ended, asyncio.create_task(self.moment(6))}, return_when=FIRST_COMPLETED)
                     if process.returncode is None and not self.is_over:
-                        process.kill()
+                        with suppress(ProcessLookupError):
+                            os.kill(process.pid, signal.SIGKILL)  # the method of `process` may take its end from who awaits it
                         await ended
                         self.done["killed customer"] += 1
                     elif self.is_over:
@@ -287,6 +292,12 @@ async def _some_ended(*tasks: asyncio.Task[None]) -> None:
     for task in done:
         task.result()
     await asyncio.sleep(0.02)
+
+
+async def _resume_what_is_paused(client: AsyncClient) -> None:
+    for run in await client.workflow.get_runs(status="paused"):
+        with suppress(ConflictError):  # a customer was faster
+            await client.workflow.resume(run.run_id)
 
 
 async def _has_open_runs(client: AsyncClient) -> bool:

@@ -92,7 +92,7 @@ async def lived(url: str, folder: Path, place: str, nth: int) -> bool:
             await asyncio.wait({ended}, timeout=0.02)
     is_alive = not ended.done()
     if is_alive:
-        worker.process.kill()
+        worker.send_kill()
     assert await ended == -9
     return is_alive
 
