@@ -192,7 +192,7 @@ class Pool:
                 # The driver's own limit leaves out its wait for the server to cancel what is under way.
                 async with asyncio.timeout(_CLOSE_S):
                     await wire.close()
-            except (*DRIVER_ERRORS, TimeoutError):
+            except DRIVER_ERRORS:
                 wire.terminate()
 
     def abandon(self) -> None:
