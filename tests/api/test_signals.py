@@ -18,7 +18,7 @@ from stepwell import (
     step,
     workflow,
 )
-from tests.api.tools import cases, events_of, executed, seen, types_of, waits_for
+from tests.api.tools import cases, events_of, executed, seen, types_of, until, waits_for
 from tests.clients import PATIENCE_S
 
 
@@ -152,8 +152,12 @@ async def test_a_wait_that_times_out_raises_live_and_replayed(client: AsyncClien
             got.append(error)
         return await ctx.wait_for_signal("go")
 
+    async def was_raised() -> bool:
+        return bool(got)
+
     async with client.worker(wf):
         run = await client.workflow.trigger(wf)
+        await until(was_raised)
         await seen(client, run.run_id, "signal_timed_out")
     async with client.worker(wf):
         await client.workflow.send_signal(run.run_id, "never", "too late for the first wait")
