@@ -21,6 +21,7 @@ from stepwell.store.base import (
     Put,
     Result,
     Resume,
+    RunQuery,
     RunRow,
     Store,
     Triggered,
@@ -28,6 +29,14 @@ from stepwell.store.base import (
 
 WORKFLOW = ("orders", "1")
 LEASE_MS = 5_000
+BY_TAGS = [
+    (0, RunQuery(tags=["nothing"])), (20, RunQuery(tags=["tag-7"], limit=20)), (20, RunQuery(tags=["common"], limit=20)),
+    (0, RunQuery(tags=["common", "nothing"])), (20, RunQuery(tags=["common", "tag-7"], limit=20)),
+    (0, RunQuery(tags=["common"], status=6)), (0, RunQuery(tags=["tag-7", "tag-8"])),
+    (20, RunQuery(tags=["common"], workflow="orders", status=5, limit=20)),
+    (20, RunQuery(tags=["common"], before=(500, "run-500"), limit=20)), (0, RunQuery(tags=["common"], created_before=1)),
+]  # fmt: skip
+"""Lists by tags among many runs, for tests of what they cost: how many are found, and what is asked for."""
 
 
 class SetClock(Clock):

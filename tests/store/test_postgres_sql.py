@@ -23,7 +23,7 @@ from stepwell.store.postgres_capabilities import SWITCHES, Capabilities
 from stepwell.store.postgres_migrate import MIGRATIONS
 from stepwell.store.postgres_rows import _TEXTS, Speech
 from tests import postgres
-from tests.store.acting import SetClock
+from tests.store.acting import BY_TAGS, SetClock
 
 _FOLDER = Path(stepwell.store.__file__).parent
 _SPEECH = Speech(None)
@@ -327,16 +327,7 @@ async def test_lists_read_an_index_from_its_end_and_sort_nothing(filled: str, wh
     assert not any(re.search(r"^\s*(->)?\s*Sort\b", line) for line in lines), lines
 
 
-@pytest.mark.parametrize(
-    ("found", "query"),
-    [
-        (0, RunQuery(tags=["nothing"])), (20, RunQuery(tags=["tag-7"], limit=20)), (20, RunQuery(tags=["common"], limit=20)),
-        (0, RunQuery(tags=["common", "nothing"])), (20, RunQuery(tags=["common", "tag-7"], limit=20)),
-        (0, RunQuery(tags=["common"], status=6)), (0, RunQuery(tags=["tag-7", "tag-8"])),
-        (20, RunQuery(tags=["common"], workflow="orders", status=5, limit=20)),
-        (20, RunQuery(tags=["common"], before=(500, "run-500"), limit=20)), (0, RunQuery(tags=["common"], created_before=1)),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("found", "query"), BY_TAGS)
 async def test_a_list_by_tags_reads_no_more_than_has_the_rarest_of_them(filled: str, found: int, query: RunQuery):
     connection = await asyncpg.connect(filled)
     read = 0

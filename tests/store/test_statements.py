@@ -14,7 +14,7 @@ from stepwell.store.listing import listing, to_count
 from stepwell.store.plans import to_json
 from stepwell.store.sqlite import SqliteStore
 from stepwell.store.statements import statement
-from tests.store.acting import SetClock
+from tests.store.acting import BY_TAGS, SetClock
 
 _FOLDER = Path(stepwell.store.__file__).parent
 _FILES = sorted((_FOLDER / "sql").rglob("*.sql"))
@@ -134,16 +134,7 @@ def test_lists_read_an_index_from_its_end_and_sort_nothing(filled: apsw.Connecti
     assert filled.total_changes() == before
 
 
-@pytest.mark.parametrize(
-    ("found", "query"),
-    [
-        (0, RunQuery(tags=["nothing"])), (20, RunQuery(tags=["tag-7"], limit=20)), (20, RunQuery(tags=["common"], limit=20)),
-        (0, RunQuery(tags=["common", "nothing"])), (20, RunQuery(tags=["common", "tag-7"], limit=20)),
-        (0, RunQuery(tags=["common"], status=6)), (0, RunQuery(tags=["tag-7", "tag-8"])),
-        (20, RunQuery(tags=["common"], workflow="orders", status=5, limit=20)),
-        (20, RunQuery(tags=["common"], before=(500, "run-500"), limit=20)), (0, RunQuery(tags=["common"], created_before=1)),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("found", "query"), BY_TAGS)
 def test_a_list_by_tags_costs_no_more_than_the_rarest_of_them(filled: apsw.Connection, found: int, query: RunQuery):
     counted = [filled.execute(statement(f"common/{count.name}"), count.parameters).get for count in to_count(query)]
     name, where, parameters = listing(query, counted)
